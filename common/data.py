@@ -1,0 +1,219 @@
+"""Course layouts on disk -> decoded uint8 tensors, and shuffled batches of them.
+
+A folder is decoded once per machine: the tensors are kept in the user's cache folder under a key made of the files' names, sizes and times.
+What the data folder lacks is drawn by `synthetic.py` in the same layout and read by the same code.
+"""
+
+import contextlib
+import csv
+import hashlib
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from PIL import Image
+from torch import Tensor
+from torchvision.io import ImageReadMode, decode_image, read_file
+from torchvision.transforms.functional import pil_to_tensor
+from tqdm import tqdm
+
+from common import synthetic
+from common.setup import ROOT, UsageError, load_checkpoint, log, one_process_first, rank, save_checkpoint, world_size
+
+P1_CLASSES, P1_SIZE = 50, 32
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """Decoded images with their labels: `images` uint8 (N, 3, H, W), `target` int64 (N,), `names` the N file names in order."""
+
+    images: Tensor
+    target: Tensor
+    names: list[str]
+
+    def __len__(self) -> int:
+        return len(self.target)
+
+    def first_per_class(self, count: int) -> "Labelled":
+        """The first `count` images of each class, in order: what `--quick` works on."""
+        kept = torch.cat([(self.target == label).nonzero().flatten()[:count] for label in self.target.unique()])
+        return Labelled(self.images[kept], self.target[kept], [self.names[i] for i in kept])
+
+    def to(self, device: torch.device) -> "Labelled":
+        """The same on another device."""
+        return Labelled(self.images.to(device), self.target.to(device), self.names)
+
+
+@dataclass(frozen=True)
+class Splits:
+    """A data set as scripts use it: `name` is the course's folder name, or 'synthetic' for the stand-in."""
+
+    name: str
+    train: Labelled
+    validation: Labelled
+
+    def first_per_class(self, train: int, validation: int) -> "Splits":
+        """The first images of each class of both splits."""
+        return Splits(self.name, self.train.first_per_class(train), self.validation.first_per_class(validation))
+
+    def describe(self) -> dict:
+        """What a result says of its data."""
+        return {"name": self.name, "train": len(self.train), "validation": len(self.validation)}
+
+
+# ---- where data lies ----
+
+
+def cache_folder() -> Path:
+    """Where decoded sets and drawn stand-ins are kept: `$XDG_CACHE_HOME/course-reports`, by default below ~/.cache."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "course-reports"
+
+
+def locate(data: str | None, layout: str, draw) -> tuple[Path, str]:
+    """Find a course folder such as 'hw1_data/p1_data' below `--data`, or have `draw(folder)` make its stand-in.
+
+    Returns the folder and the data's name ('p1_data' or 'synthetic'). Raises UsageError if a folder that the user named is missing or empty.
+    """
+    folder = Path(data or ROOT / "data")
+    if data not in (None, "synthetic") and not (folder.is_dir() and any(folder.iterdir())):
+        state = "is empty" if folder.is_dir() else "is not a folder"
+        raise UsageError(f"--data {data} {state}; name the folder that holds {layout}, or 'synthetic'")
+    if data != "synthetic" and (folder / layout).exists():
+        return folder / layout, Path(layout).name
+    if data != "synthetic":
+        log(f"data: no {layout} in {folder}: using the synthetic stand-in")
+    stand_in = cache_folder() / "synthetic" / synthetic.version() / layout
+    with one_process_first():
+        if not stand_in.exists():
+            log(f"data: drawing the stand-in for {layout}")
+            draw(stand_in)
+    return stand_in, "synthetic"
+
+
+def image_files(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
+    """The folder's files with these lower-case suffixes, sorted by name, hidden ones left out. Raises UsageError if there are none."""
+    if not folder.is_dir():
+        raise UsageError(f"{folder} is not a folder; see README.md, 'Real data', for the layout")
+    files = sorted(path for path in folder.iterdir() if path.suffix.lower() in suffixes and path.name[0] != "." and path.is_file())
+    if not files:
+        has_folders = any(path.is_dir() for path in folder.iterdir())
+        found = "folders, but in the course's layout images lie flat" if has_folders else f"no {'/'.join(suffixes)} files"
+        raise UsageError(f"{folder} holds {found}; see README.md, 'Real data'")
+    return files
+
+
+# ---- one image, one folder ----
+
+
+def read_image(path: Path) -> Tensor:
+    """Decode any PNG or JPEG (grey, palette, alpha, 16 bits, CMYK) to uint8 (3, H, W). Raises ValueError if it is damaged."""
+    try:
+        image = decode_image(read_file(str(path)), ImageReadMode.RGB)
+    except RuntimeError:
+        try:
+            with Image.open(path) as picture:
+                image = pil_to_tensor(picture.convert("RGB"))
+        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+            raise ValueError(f"unreadable ({type(error).__name__})") from None
+    return image if image.dtype == torch.uint8 else (image.to(torch.int32) >> 8).to(torch.uint8)
+
+
+def refuse(folder: Path, problems: list[str]) -> None:
+    """Raise UsageError that names the first problems of a folder, if there are any."""
+    if problems:
+        rest = f" and {len(problems) - 3} more" if len(problems) > 3 else ""
+        raise UsageError(f"{folder}: {'; '.join(problems[:3])}{rest}; mend or remove the files named")
+
+
+def decode_folder(files: list[Path], size: int) -> Tensor:
+    """All files as one uint8 tensor (N, 3, size, size), from the cache when names, sizes and times are unchanged.
+
+    Raises UsageError that names the files that cannot be read or have another size.
+    """
+    folder = files[0].parent.resolve()
+    stats = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in files]
+    key = hashlib.sha256(repr((size, stats)).encode()).hexdigest()
+    cache = cache_folder() / f"{folder.name}-{hashlib.sha256(str(folder).encode()).hexdigest()[:12]}.pt"
+    with contextlib.suppress(UsageError):
+        state = load_checkpoint(cache, "it is made again")
+        if state.get("key") == key:
+            return state["images"]
+    images, problems = torch.empty(len(files), 3, size, size, dtype=torch.uint8), []
+    for i, path in enumerate(tqdm(files, desc=f"decoding {folder.name}", disable=None, leave=False)):
+        try:
+            image = read_image(path)
+            if image.shape[1:] != (size, size):
+                raise ValueError(f"{image.shape[2]}x{image.shape[1]} pixels, not {size}x{size}")
+            images[i] = image
+        except ValueError as error:
+            problems.append(f"{path.name} {error}")
+    refuse(folder, problems)
+    with contextlib.suppress(UsageError):  # a cache that cannot be written costs time only
+        save_checkpoint(cache, {"key": key, "images": images})
+    return images
+
+
+# ---- hw1 problem 1 ----
+
+
+def load_p1(data: str | None) -> Splits:
+    """p1_data of hw1 (50 classes, 32x32); `data` is the value of `--data`. Raises UsageError that names what is not as in the course's files."""
+    folder, name = locate(data, "hw1_data/p1_data", synthetic.draw_p1)
+    with one_process_first():
+        train, validation = load_p1_split(folder / "train_50"), load_p1_split(folder / "val_50")
+    refuse(folder, [f"{name} is in train_50 and in val_50" for name in sorted(set(train.names) & set(validation.names))])
+    if (answers := folder / "val_gt.csv").exists():
+        check_answers(answers, validation)
+    return Splits(name, train, validation)
+
+
+def load_p1_split(folder: Path) -> Labelled:
+    """One folder of `{label}_{id}.png`, labels 0 to 49."""
+    files = image_files(folder, (".png",))
+    target, problems, seen = [], [], {}
+    for path in files:
+        match = re.fullmatch(r"(\d+)_(\d+)\.png", path.name, re.IGNORECASE)
+        label, number = map(int, match.groups()) if match else (-1, -1)
+        if not match:
+            problems.append(f"{path.name} is not named label_id.png")
+        elif label >= P1_CLASSES:
+            problems.append(f"{path.name} has label {label}, outside 0-{P1_CLASSES - 1}")
+        elif (first := seen.setdefault((label, number), path.name)) != path.name:
+            problems.append(f"{path.name} repeats the id of {first}")
+        target.append(label)
+    refuse(folder, problems)
+    return Labelled(decode_folder(files, P1_SIZE), torch.tensor(target), [path.name for path in files])
+
+
+def check_answers(path: Path, split: Labelled) -> None:
+    """Compare a `filename,label` csv with the labels in the names. Raises UsageError that names what differs."""
+    with open(path, newline="") as file:
+        rows = list(csv.DictReader(file))
+    if not rows or not {"filename", "label"} <= rows[0].keys():
+        raise UsageError(f"{path}: no header 'filename,label'; restore the course's file or remove it")
+    answers, labels = {row["filename"]: row["label"] for row in rows}, dict(zip(split.names, map(str, split.target.tolist()), strict=True))
+    different = [name for name in labels if answers.get(name) != labels[name]]
+    refuse(path, [f"{name} has label {answers.get(name, 'missing')}, its name says {labels[name]}" for name in different])
+
+
+# ---- batches ----
+
+
+def batches(size: int, batch_size: int, generator: torch.Generator, draws: int = 0) -> Iterator[tuple[Tensor, Tensor, float]]:
+    """Walk once over `size` examples in the generator's random order, `batch_size` at a time over all processes.
+
+    Yields (index, u, weight): this process's share of the batch's indices, as many rows of `draws` uniform numbers in [0, 1) for the
+    augmentation, and the factor for the mean loss of the share, so that the average over processes is the mean over the batch. Order and
+    numbers do not depend on the number of processes. A last batch of fewer than two images per process is left out (batch norm).
+    """
+    if batch_size < 2 * world_size():
+        raise UsageError(f"--batch-size {batch_size} is fewer than two images for each of {world_size()} processes; give a larger one")
+    order = torch.randperm(size, generator=generator)
+    for index in order.split(batch_size):
+        u = torch.rand(len(index), draws, generator=generator)
+        if len(index) >= 2 * world_size():
+            mine = index[rank() :: world_size()]
+            yield mine, u[rank() :: world_size()], len(mine) * world_size() / len(index)

@@ -1,0 +1,86 @@
+"""One JSON file, and its figures, for each report item.
+
+`results/<key>-<item>.json` is what the results page and the README's table are built from. Only what a run measured is in it.
+"""
+
+import json
+import shlex
+import sys
+import time
+from pathlib import Path
+
+from common import setup
+from common.setup import ROOT
+
+_STARTED = time.monotonic()
+
+
+def command_line() -> str:
+    """The command that runs, as one would type it in the repository root."""
+    script = Path(sys.argv[0]).resolve()
+    name = script.relative_to(ROOT) if script.is_relative_to(ROOT) else script.name
+    return shlex.join(["python", str(name), *sys.argv[1:]])
+
+
+def result_path(out: Path, item: str) -> Path:
+    """'f22a 1.2' -> OUT/f22a-1.2.json."""
+    return Path(out) / f"{item.replace(' ', '-')}.json"
+
+
+def read_json(path: Path) -> dict:
+    """A JSON object, or {} if there is none or it is damaged."""
+    try:
+        content = json.loads(Path(path).read_text())
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def write_json(path: Path, content: dict) -> None:
+    """Write a JSON file whole or not at all; rank 0 only. Raises UsageError if the folder cannot be written."""
+    if setup.rank() == 0:
+        with setup.replacing(path) as temporary:
+            temporary.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n")
+
+
+def provenance(args, runtime: setup.Runtime) -> dict:
+    """Where a number comes from: command, seed, device, precision, commit, versions, seconds since the process began."""
+    return {
+        "command": command_line(),
+        "quick": args.quick,
+        "device": runtime.describe(),
+        "seconds": round(time.monotonic() - _STARTED, 1),
+        "seed": args.seed,
+        "commit": setup.commit(),
+        "versions": setup.versions(),
+    }
+
+
+def write_result(args, runtime: setup.Runtime, item: str, title: str, *, figures: dict | None = None, **fields) -> dict:
+    """Write an item's figures and its JSON to `args.out`; returns the JSON's content. Rank 0 writes.
+
+    `figures` maps a suffix ('' or '-B') to a matplotlib figure, saved as <key>-<item><suffix>.png. `fields` are the further entries:
+    reported, reproduced, claims (a list of {"claim", "holds"}), data, settings, weights. A quick or changed run's result never takes the
+    place of a full one, nor synthetic data's that of real data's: what is there is kept, and a line on stderr says so.
+    """
+    from common.figures import save  # matplotlib takes a second to import, and most training runs end before they need it
+
+    path = result_path(args.out, item)
+    content = {"item": item, "title": title, "script": command_line().split()[1], **provenance(args, runtime), **fields}
+    content["files"] = [f"{path.stem}{suffix}.png" for suffix in figures or {}]
+    if setup.rank() == 0:
+        if worth(content) < worth(read_json(path)):
+            print(f"note: {path} holds a full run or real data and is kept; use another --out for this one", file=sys.stderr)
+            return content
+        for name, figure in zip(content["files"], (figures or {}).values(), strict=True):
+            save(figure, path.with_name(name))
+        write_json(path, content)
+        setup.log(f"wrote {path}")
+    return content
+
+
+def worth(content: dict) -> tuple[bool, ...]:
+    """How much a result tells: real data before synthetic, then full before quick, then the report's settings before changed ones."""
+    if not content:
+        return (False,)
+    return True, content.get("data", {}).get("name") != "synthetic", not content.get("quick"), not content.get("deviations")

@@ -1,0 +1,185 @@
+"""Stand-in data sets, drawn in the courses' layouts for readers who lack the courses' images; the same loaders read them.
+
+The pictures are simple, but they ask of a network what photographs ask: a class is a form, while place, size, angle, colours, background
+and noise say nothing of it. A section per problem has `draw_<problem>(folder)`, which writes the layout, and below it how an image is made.
+"""
+
+import contextlib
+import csv
+import errno
+import hashlib
+import itertools
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import torch
+from torchvision.io import encode_png
+
+from common.setup import UsageError
+
+
+def version() -> str:
+    """12 hex digits that change with this file, so that a set drawn by an older form of it is not taken for today's."""
+    return hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:12]
+
+
+# ---- files ----
+
+
+@contextlib.contextmanager
+def whole_folder(folder: Path):
+    """Yield a temporary folder beside `folder` that takes its name when the body succeeds and is removed when it fails.
+
+    A `folder` that already holds something (another process was first) is kept. Raises UsageError if nothing can be written there.
+    """
+    folder = Path(folder)
+    temporary = folder.with_name(f".{folder.name}.{os.getpid()}")
+    try:
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir(parents=True)
+        yield temporary
+        os.replace(temporary, folder)
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+            raise UsageError(f"cannot write {folder}: {error.strerror or error}; name another cache with XDG_CACHE_HOME") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def write_pngs(folder: Path, names: list[str], images: np.ndarray) -> None:
+    """Write uint8 `images` (N, 3, H, W) as PNG files, uncompressed: noise hardly shrinks, and so small a file fills a disk block anyway."""
+    for name, image in zip(names, torch.from_numpy(images), strict=True):
+        (folder / name).write_bytes(encode_png(image, compression_level=0).numpy())
+
+
+# ---- hw1 problem 1: 50 classes of 32x32, ten shapes with five fillings each ----
+
+P1_SIZE = 32
+
+
+def draw_p1(folder: Path, train_per_class: int = 450, validation_per_class: int = 50, seed: int = 0) -> None:
+    """Write `train_50/{label}_{id}.png`, `val_50/{label}_{id}.png` (ids go on after the training ones) and `val_gt.csv` into `folder`.
+
+    The images are 32x32 RGB. The same arguments give the same bytes. Raises UsageError if `folder` cannot be written.
+    """
+    with whole_folder(folder) as temporary:
+        (temporary / "train_50").mkdir()
+        (temporary / "val_50").mkdir()
+        answers = [("filename", "label")]
+        for label in range(len(P1_KINDS)):
+            images = p1_class(label, train_per_class + validation_per_class, np.random.default_rng([seed, label]))
+            names = [f"{label}_{i}.png" for i in range(len(images))]
+            write_pngs(temporary / "train_50", names[:train_per_class], images[:train_per_class])
+            write_pngs(temporary / "val_50", names[train_per_class:], images[train_per_class:])
+            answers += [(name, label) for name in names[train_per_class:]]
+        with open(temporary / "val_gt.csv", "w", newline="") as file:
+            csv.writer(file, lineterminator="\n").writerows(answers)
+
+
+def p1_class(label: int, count: int, rng: np.random.Generator) -> np.ndarray:
+    """Draw `count` images of the shape and filling `P1_KINDS[label]`, all else at random: uint8 (count, 3, 32, 32)."""
+    shape, filling = P1_KINDS[label]
+    x, y = pixel_grid()
+    x, y = x - uniform(rng, count, -4, 4), y - uniform(rng, count, -4, 4)
+    radius = uniform(rng, count, 8, 12)
+    edge = radius * SHAPES[shape](*turned(x / radius, y / radius, uniform(rng, count, -0.5, 0.5)))
+    edge, share = FILLINGS[filling](edge, *turned(x, y, uniform(rng, count, 0, np.pi)))
+
+    ground, colour, second = contrasting_colours(rng, count)
+    paint = colour + share[:, None] * (second - colour)
+    canvas = background(rng, count, ground)
+    image = canvas + coverage(edge)[:, None] * (paint - canvas)
+    return developed(rng, image)
+
+
+def pixel_grid() -> tuple[np.ndarray, np.ndarray]:
+    """x to the right and y upwards, in pixels from the middle of the image: (1, 32) and (32, 1)."""
+    axis = np.arange(P1_SIZE, dtype=np.float32) - (P1_SIZE - 1) / 2
+    return axis[None, :], -axis[:, None]
+
+
+def uniform(rng: np.random.Generator, count: int, low: float, high: float) -> np.ndarray:
+    """One number per image, (count, 1, 1), to be spread over its pixels."""
+    return rng.uniform(low, high, (count, 1, 1)).astype(np.float32)
+
+
+def turned(x: np.ndarray, y: np.ndarray, angle: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The coordinates in a frame that is turned by `angle` (radians)."""
+    cos, sin = np.cos(angle), np.sin(angle)
+    return cos * x + sin * y, cos * y - sin * x
+
+
+def coverage(edge: np.ndarray) -> np.ndarray:
+    """How much of a pixel a shape covers, 0 to 1, from the distance in pixels to its edge, negative inside."""
+    return np.clip(0.5 - edge, 0, 1)
+
+
+def star(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Five points, folded into one: its edge runs from the tip, at angle 0 and radius 1.05, to the notch at angle pi / 5."""
+    angle, radius = np.arctan2(x, y), np.hypot(x, y)
+    angle = np.abs((angle + np.pi / 5) % (2 * np.pi / 5) - np.pi / 5)
+    return 0.59 * (radius * np.cos(angle) - 1.05) + 0.81 * radius * np.sin(angle)
+
+
+def heart(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """A square on its corner with a disc on each of its upper sides."""
+    x, y = np.abs(x), y + 0.1
+    return np.minimum(0.71 * (x + np.abs(y) - 0.8), np.hypot(x - 0.4, y - 0.4) - 0.566)
+
+
+# A shape of radius about 1: the distance of (x, y) to its edge, negative inside. Mirrored by an augmentation, each stays what it is.
+SHAPES = {
+    "disc": lambda x, y: np.hypot(x, y) - 0.85,
+    "square": lambda x, y: np.maximum(np.abs(x), np.abs(y)) - 0.75,
+    "triangle": lambda x, y: np.maximum(0.87 * np.abs(x) + 0.5 * y, -y) - 0.5,
+    "star": star,
+    "cross": lambda x, y: np.maximum(np.minimum(np.abs(x), np.abs(y)) - 0.33, np.maximum(np.abs(x), np.abs(y)) - 0.95),
+    "heart": heart,
+    "crescent": lambda x, y: np.maximum(np.hypot(x, y) - 0.95, 0.7 - np.hypot(x - 0.5, y)),
+    "bow tie": lambda x, y: np.maximum(np.abs(x) - 0.95, 0.8 * (np.abs(y) - 0.12 - 0.7 * np.abs(x))),
+    "bar": lambda x, y: np.maximum(np.abs(x) - 1, np.abs(y) - 0.4),
+    "chevron": lambda x, y: np.maximum(np.abs(x) - 0.95, 0.71 * np.abs(y + np.abs(x) - 0.4) - 0.33),
+}
+
+# From the distance to the edge and coordinates (u, v) of random direction, in pixels: the edge as it is drawn, the second colour's share.
+FILLINGS = {
+    "plain": lambda edge, u, v: (edge, np.zeros_like(edge)),
+    "hollow": lambda edge, u, v: (np.abs(edge + 1.1) - 1.1, np.zeros_like(edge)),
+    "halved": lambda edge, u, v: (edge, coverage(u)),
+    "striped": lambda edge, u, v: (edge, coverage(1.5 * np.sin(1.25 * u))),
+    "checked": lambda edge, u, v: (edge, coverage(3 * np.sin(0.8 * u) * np.sin(0.8 * v))),
+}
+P1_KINDS = list(itertools.product(SHAPES, FILLINGS))
+
+
+def contrasting_colours(rng: np.random.Generator, count: int) -> list[np.ndarray]:
+    """Three colours per image, each (count, 3, 1, 1) in 0 to 1, each of the later two the farthest of six from those before."""
+    chosen = [rng.random((count, 3), dtype=np.float32)]
+    for _ in range(2):
+        offers = rng.random((6, count, 3), dtype=np.float32)
+        distance = np.min([np.linalg.norm(offers - colour, axis=2) for colour in chosen], axis=0)
+        chosen.append(offers[distance.argmax(0), np.arange(count)])
+    return [colour[:, :, None, None] for colour in chosen]
+
+
+def background(rng: np.random.Generator, count: int, ground: np.ndarray) -> np.ndarray:
+    """`ground` with a slope, waves and three small blobs: (count, 3, 32, 32)."""
+    x, y = pixel_grid()
+    u, v = turned(x, y, uniform(rng, count, 0, 2 * np.pi))
+    waves = np.sin(u * uniform(rng, count, 0.2, 0.9) + uniform(rng, count, 0, 6)) * uniform(rng, count, 0, 0.1)
+    canvas = ground + (v / P1_SIZE * uniform(rng, count, 0, 0.4) + waves)[:, None]
+    for _ in range(3):
+        tint = rng.normal(0, 0.25, (count, 3, 1, 1)).astype(np.float32)
+        edge = np.hypot(x - uniform(rng, count, -16, 16), y - uniform(rng, count, -16, 16)) - uniform(rng, count, 1, 3.5)
+        canvas += coverage(edge)[:, None] * tint
+    return canvas
+
+
+def developed(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
+    """Contrast and noise that differ from image to image: float (N, 3, H, W) about 0 to 1 becomes uint8."""
+    count = len(image)
+    image = 0.5 + (image - 0.5) * uniform(rng, count, 0.4, 1)[:, None]
+    image = image + rng.standard_normal(image.shape, dtype=np.float32) * uniform(rng, count, 0.01, 0.07)[:, None]
+    return (np.clip(image, 0, 1) * 255).astype(np.uint8)

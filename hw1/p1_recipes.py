@@ -1,0 +1,199 @@
+"""How each model of hw1 problem 1 is trained: what its report states, and our choice for what the report leaves open.
+
+The choices, once for all: images keep their 32 px for a network of our own and are resized to 224 px, the size of the ImageNet weights, for
+torchvision's networks; a batch is 128; f22a trains with random crops and flips; f22b's AutoAugment is torchvision's default policy and is
+applied at 32 px; f22b's DenseNet is DenseNet-121 and its ConvNeXt is ConvNeXt-Tiny. `chosen` names a model's own open points.
+"""
+
+import argparse
+import math
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from common.augment import Crop, Cutout, Flip, Normalise, PerImage, Pipeline, Resize, Rotate
+from common.data import Splits, load_p1
+from common.setup import UsageError
+
+Schedule = Callable[[float, int], float]
+
+
+def constant(epoch: float, epochs: int) -> float:
+    """The learning rate stays: factor 1."""
+    return 1.0
+
+
+def cosine(epoch: float, epochs: int) -> float:
+    """Cosine annealing to 0 without restarts, one step an epoch."""
+    return (1 + math.cos(math.pi * int(epoch) / epochs)) / 2
+
+
+def warm_up_then_linear(epoch: float, epochs: int) -> float:
+    """f23's LambdaLR: epoch / 30, then 1 - (epoch - 30) / 70, counted from 0, for 100 epochs; stretched for others.
+
+    The first epoch's factor is 0, as the report's accuracy of 2.04 % after it (chance) confirms.
+    """
+    warm = 0.3 * epochs
+    return int(epoch) / warm if epoch < warm else 1 - (int(epoch) - warm) / (epochs - warm)
+
+
+def one_cycle(epoch: float, epochs: int) -> float:
+    """Linear from 0.1 to 1 over a fifth of the training, then linear to 0, in every step (after Smith and Topin, 2017)."""
+    progress = epoch / epochs
+    return 0.1 + 4.5 * progress if progress < 0.2 else (1 - progress) / 0.8
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One training. `augment` runs on 32-px images before resizing; `small_share` of the epochs are trained at `small_size` px."""
+
+    network: str
+    epochs: int
+    batch_size: int = 128
+    optimiser: str = "sgd"
+    lr: float = 0.01
+    momentum: float = 0.9
+    nesterov: bool = False
+    weight_decay: float = 1e-4
+    schedule: Schedule = constant
+    label_smoothing: float = 0.0
+    augment: tuple = (Crop(4), Flip())
+    image_size: int = 224
+    after_resize: tuple = ()
+    after_normalise: tuple = ()
+    small_size: int = 0
+    small_share: float = 0.0
+    validation_batch: int = 250
+    keep: str = "accuracy"
+    pretrained: bool = False
+    reported: float | None = None
+    figure_epochs: tuple[int, int, int] | None = None
+    chosen: str = ""
+
+    def train_pipeline(self, epoch: int) -> Pipeline:
+        """The augmentation of an epoch, counted from 0."""
+        small = epoch < round(self.small_share * self.epochs)
+        size = Resize(self.small_size if small else self.image_size)
+        return Pipeline(*self.augment, size, *self.after_resize, Normalise(), *self.after_normalise)
+
+    def validation_pipeline(self) -> Pipeline:
+        """Resizing and normalising alone."""
+        return Pipeline(Resize(self.image_size), Normalise())
+
+    def kept_epochs(self) -> tuple[int, int, int]:
+        """The epochs, counted from 1, whose checkpoints the figures need: the report's, else the first, the middle and the last."""
+        epochs = self.figure_epochs
+        return epochs if epochs and epochs[-1] == self.epochs else (1, max(1, round(self.epochs / 2)), self.epochs)
+
+    def settings(self) -> dict:
+        """Every hyper-parameter as plain JSON values."""
+        plain = {key: value for key, value in asdict(replace(self, augment=(), after_resize=(), after_normalise=())).items() if value != ()}
+        del plain["reported"], plain["figure_epochs"]
+        return plain | {"schedule": self.schedule.__name__, "transforms": repr(self.train_pipeline(self.epochs - 1))}
+
+
+F22A = Recipe("small_cnn", epochs=90)
+F22B = Recipe(
+    "densenet121",
+    epochs=50,
+    lr=0.1,
+    weight_decay=2e-5,
+    schedule=cosine,
+    label_smoothing=0.1,
+    augment=(PerImage("AutoAugment"),),
+    after_normalise=(PerImage("RandomErasing"),),
+)
+F23 = Recipe(
+    "resnet18_mlp",
+    epochs=100,
+    batch_size=32,
+    optimiser="adam",
+    lr=1e-4,
+    weight_decay=0.0,
+    schedule=warm_up_then_linear,
+    augment=(),
+    after_resize=(Flip(), Rotate(10)),
+    validation_batch=20,
+    keep="loss",
+)
+RECIPES = {
+    ("f22a", "A"): replace(
+        F22A,
+        image_size=32,
+        reported=0.5544,
+        figure_epochs=(1, 36, 90),
+        chosen="5x5 convolutions of 32 and 64 channels; linear layers of 512 and 256; batch 128; crop by 4 px and flip",
+    ),
+    ("f22a", "B"): replace(
+        F22A, network="resnext101_64x4d", epochs=200, pretrained=True, reported=0.8976, chosen="224 px; batch 128; crop by 4 px and flip"
+    ),
+    ("f22b", "A"): replace(F22B, reported=0.6416, figure_epochs=(1, 25, 50), chosen="DenseNet-121; 224 px"),
+    ("f22b", "B"): replace(F22B, network="convnext_tiny", epochs=20, pretrained=True, reported=0.9052, chosen="ConvNeXt-Tiny; 224 px"),
+    ("f23", "A"): replace(F23, reported=0.6460, figure_epochs=(1, 50, 100), chosen="hidden layers of 512 and 256 in the MLP"),
+    ("f23", "B"): replace(F23, pretrained=True, reported=0.8628, chosen="hidden layers of 512 and 256 in the MLP"),
+    ("ours", "best"): Recipe(
+        "resnet9",
+        epochs=32,
+        lr=0.2,
+        nesterov=True,
+        weight_decay=5e-4,
+        schedule=one_cycle,
+        label_smoothing=0.1,
+        image_size=32,
+        after_normalise=(Cutout(8),),
+        small_size=24,
+        small_share=0.625,
+        keep="last",
+        chosen="everything",
+    ),
+}
+QUICK_PER_CLASS = 40, 20  # training and validation images of each class
+QUICK_EPOCHS = {"resnext101_64x4d": 1, "convnext_tiny": 2, "densenet121": 3, "resnet18_mlp": 4, "small_cnn": 8, "resnet9": 3}
+
+
+def recipe(report: str | None, model: str, quick: bool = False, changes: dict | None = None) -> Recipe:
+    """The recipe of a report's model ('A' or 'B'; 'best' needs no report), in its quick form if asked for, with the user's `changes`.
+
+    Raises UsageError if there is no such recipe.
+    """
+    key = ("ours" if model == "best" else report, model)
+    if key not in RECIPES:
+        raise UsageError(f"no recipe for --report {report} --model {model}; give f22a, f22b or f23 with --model A or B, or --model best")
+    found = RECIPES[key]
+    if quick:
+        found = replace(found, epochs=QUICK_EPOCHS[found.network], image_size=32)
+    return replace(found, **(changes or {}))
+
+
+def changes(args: argparse.Namespace) -> dict:
+    """What the user's options change in a recipe, by field."""
+    options = {name: getattr(args, name, None) for name in ("epochs", "batch_size", "lr", "image_size")}
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def deviations(args: argparse.Namespace, used: Recipe, weights: str) -> list[str]:
+    """In words, what a run does otherwise than the report: changed settings, and random weights where the report has ImageNet's."""
+    full = recipe(args.report, args.model)
+    fields = [name for name in ("epochs", "batch_size", "lr", "image_size") if getattr(full, name) != getattr(used, name)]
+    words = [f"{name} {getattr(used, name)}, not {getattr(full, name)}" for name in fields]
+    return words + ["random weights, not ImageNet's"] * (full.pretrained and weights == "none")
+
+
+def load_splits(args: argparse.Namespace) -> Splits:
+    """p1_data or its stand-in, cut to the quick form's size if asked for."""
+    splits = load_p1(args.data)
+    return splits.first_per_class(*QUICK_PER_CLASS) if args.quick else splits
+
+
+def run_folder(args: argparse.Namespace, data: str) -> Path:
+    """Where a training keeps its checkpoints; other data, another seed, changed settings or the quick form make a folder of their own."""
+    parts = ["best"] if args.model == "best" else [args.report, args.model]
+    parts += ["synthetic"] * (data == "synthetic") + ["quick"] * args.quick + [f"seed{args.seed}"] * (args.seed != 0)
+    return Path(args.out) / "checkpoints" / "-".join(parts + [f"{name}{value}" for name, value in changes(args).items()])
+
+
+def train_command(args: argparse.Namespace, data: str) -> str:
+    """The command that makes a run's checkpoints, for messages."""
+    chosen = "--model best" if args.model == "best" else f"--report {args.report} --model {args.model}"
+    seed = f" --seed {args.seed}" if args.seed else ""
+    return f"python hw1/p1_train.py {chosen}{' --data synthetic' * (data == 'synthetic')}{' --quick' * args.quick}{seed}"

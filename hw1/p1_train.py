@@ -1,0 +1,155 @@
+"""hw1 problem 1, items 1.2, 1.3 and 1.4 of f22a, f22b and f23: train a report's model A or B, or our own best model.
+
+Reported top-1 accuracy on val_50: f22a A 0.5544, B 0.8976; f22b A 0.6416, B 0.9052; f23 A 0.6460, B 0.8628 (each B from ImageNet weights).
+Writes OUT/checkpoints/<report>-<model>/ (the figures' epochs, best.pth, last.pth) and results/<report>-1.2.json and 1.3 (A) or 1.4 (B).
+
+    python hw1/p1_train.py --report f22a --model A
+"""
+
+import argparse
+import sys
+import time
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+from tqdm import tqdm
+
+sys.path.append(str(Path(__file__).resolve().parents[1]))
+
+from common import setup
+from common.augment import Pipeline
+from common.data import Labelled, batches
+from hw1 import p1_items, p1_models, p1_recipes
+from hw1.p1_recipes import Recipe
+
+# ---- one epoch ----
+
+
+def make_optimiser(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+    """The recipe's optimiser over all parameters."""
+    if recipe.optimiser == "adam":
+        return torch.optim.Adam(model.parameters(), recipe.lr, weight_decay=recipe.weight_decay)
+    return torch.optim.SGD(
+        model.parameters(), recipe.lr, momentum=recipe.momentum, nesterov=recipe.nesterov, weight_decay=recipe.weight_decay
+    )
+
+
+def train_epoch(model, optimiser, split: Labelled, recipe: Recipe, runtime: setup.Runtime, epoch: int, seed: int) -> dict:
+    """One pass over the training images, `epoch` counted from 0: mean loss and accuracy over all processes, and the last learning rate."""
+    model.train()
+    setup.seed_everything(seed, epoch, setup.rank())  # dropout: each epoch can be repeated alone, which is what --resume needs
+    generator = torch.Generator().manual_seed(setup.mixed_seed(seed, epoch))
+    pipeline, steps, device = recipe.train_pipeline(epoch), -(-len(split) // recipe.batch_size), runtime.device
+    loss_sum, correct, count = torch.zeros((), device=device), torch.zeros((), device=device), 0
+    walk = batches(len(split), recipe.batch_size, generator, pipeline.draws)
+    for step, (index, u, weight) in enumerate(tqdm(walk, f"epoch {epoch + 1}", steps, leave=False, disable=setup.rank() > 0 or None)):
+        for group in optimiser.param_groups:
+            group["lr"] = recipe.lr * recipe.schedule(epoch + step / steps, recipe.epochs)
+        index = index.to(split.target.device)
+        images, target = pipeline(split.images[index], u.to(device)), split.target[index]
+        with runtime.autocast():
+            logits = model(images)
+            loss = F.cross_entropy(logits.float(), target, label_smoothing=recipe.label_smoothing)
+        optimiser.zero_grad(set_to_none=True)
+        (loss * weight).backward()
+        optimiser.step()
+        loss_sum += loss.detach() * len(target)
+        correct += (logits.detach().max(1).indices == target).sum()
+        count += len(target)
+    loss_sum, correct, count = setup.total(loss_sum, correct, count)
+    return {"lr": optimiser.param_groups[0]["lr"], "train_loss": loss_sum / count, "train_accuracy": correct / count}
+
+
+@torch.inference_mode()
+def evaluate(model: nn.Module, split: Labelled, pipeline: Pipeline, batch_size: int) -> dict:
+    """Mean cross entropy and accuracy on a split, in fp32, summed over all processes."""
+    model.eval()
+    setup.synchronise_buffers(model)
+    loss, correct, nothing = 0.0, 0.0, torch.empty(0, 0)
+    for index in torch.arange(setup.rank(), len(split), setup.world_size()).split(batch_size):
+        index = index.to(split.target.device)
+        logits, target = model(pipeline(split.images[index], nothing)), split.target[index]
+        loss += F.cross_entropy(logits, target, reduction="sum").double()
+        correct += (logits.max(1).indices == target).sum()
+    loss, correct = setup.total(loss, correct)
+    return {"validation_loss": loss / len(split), "validation_accuracy": correct / len(split)}
+
+
+# ---- all epochs ----
+
+
+def is_best(history: list[dict], keep: str) -> bool:
+    """Whether the last epoch is the one to keep: the highest accuracy, the lowest loss, or simply the last."""
+    if keep == "last":
+        return True
+    sign = 1 if keep == "accuracy" else -1
+    values = [sign * epoch[f"validation_{keep}"] for epoch in history]
+    return len(values) == 1 or values[-1] > max(values[:-1])
+
+
+def resume(folder: Path, model: nn.Module, optimiser, settings: dict) -> list[dict]:
+    """Load the last complete epoch into model and optimiser; returns its history, [] if there is none.
+
+    Raises UsageError if it was trained with other settings.
+    """
+    path = folder / "last.pth"
+    if not path.exists():
+        setup.log(f"nothing to resume in {folder}: starting at epoch 1")
+        return []
+    state = setup.load_checkpoint(path, "train again without --resume")
+    different = [key for key in settings if state.get("settings", {}).get(key) != settings[key]]
+    if different or "optimiser" not in state:
+        raise setup.UsageError(f"{path} was trained with other settings ({', '.join(different)}); repeat them, or train without --resume")
+    setup.load_weights(model, state["model"], path)
+    optimiser.load_state_dict(state["optimiser"])
+    return state["history"]
+
+
+def train(recipe: Recipe, splits, folder: Path, settings: dict, runtime: setup.Runtime, args) -> list[dict]:
+    """Train all epochs, a log line and a complete checkpoint after each; returns the history, one dict an epoch."""
+    model = runtime.place(p1_models.build(recipe.network, settings["weights"]))
+    optimiser = make_optimiser(model, recipe)
+    history = resume(folder, model, optimiser, settings) if args.resume else []
+    parallel = setup.parallel(model, runtime)
+    train_split, validation = splits.train.to(runtime.device), splits.validation.to(runtime.device)
+    for epoch in range(len(history), recipe.epochs):
+        start = time.monotonic()
+        numbers = train_epoch(parallel, optimiser, train_split, recipe, runtime, epoch, args.seed)
+        numbers |= evaluate(model, validation, recipe.validation_pipeline(), recipe.validation_batch)
+        history.append({"epoch": epoch + 1, **numbers, "seconds": round(time.monotonic() - start, 2)})
+        setup.log(" ".join(f"{key} {value:.4g}" for key, value in history[-1].items()))
+        state = {"model": model.state_dict(), "epoch": epoch + 1, "history": history, "settings": settings}
+        if epoch + 1 in recipe.kept_epochs():
+            setup.save_checkpoint(folder / f"epoch-{epoch + 1:03d}.pth", state)
+        if is_best(history, recipe.keep):
+            setup.save_checkpoint(folder / "best.pth", state)
+        setup.save_checkpoint(folder / "last.pth", state | {"optimiser": optimiser.state_dict()})
+    return history
+
+
+def main(args: argparse.Namespace) -> dict:
+    """Train one model and write its items; returns {"history", "kept": the kept epoch's numbers, "folder"}."""
+    recipe = p1_recipes.recipe(args.report, args.model, args.quick, p1_recipes.changes(args))
+    weights = args.weights or ("default" if recipe.pretrained and not args.quick else "none")
+    runtime = setup.start(args)
+    splits = p1_recipes.load_splits(args)
+    folder = p1_recipes.run_folder(args, splits.name)
+    settings = recipe.settings() | {"weights": weights, "seed": args.seed, "data": splits.describe(), "precision": runtime.precision()}
+    history = train(recipe, splits, folder, settings, runtime, args)
+    return p1_items.write(args, runtime, recipe, folder, history, settings)
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--report", choices=("f22a", "f22b", "f23"))
+    parser.add_argument("--model", choices=("A", "B", "best"), required=True)
+    parser.add_argument("--image-size", type=setup.positive_int, help="input pixels, for smaller machines")
+    setup.add_training_arguments(parser)
+    setup.add_common_arguments(parser)
+    return parser.parse_args(argv)
+
+
+if __name__ == "__main__":
+    setup.run(main, parse_args())
