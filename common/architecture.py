@@ -1,7 +1,7 @@
 """What a network is made of, seen in one forward pass: the calls, the stages they form, a block diagram, and counts for comparison tables.
 
-Nothing is read from class names: what runs is recorded with hooks (modules) and a TorchFunctionMode (functions such as `F.relu` or `+`
-between modules), with which call's result each call works on. A block is a module that adds or concatenates feature maps in its own forward.
+Recorded are modules, with hooks, and what runs between them (`F.relu`, `+`), with a TorchFunctionMode, each with the calls whose results it
+works on. So blocks are found by what they do, not by names: a block is a module that adds or concatenates feature maps in its own forward.
 """
 
 import re
@@ -28,9 +28,12 @@ FUNCTIONS = {  # the functions that count as a layer, by the module that does th
     **{"flatten": "Flatten", "view": "Flatten", "reshape": "Flatten"},
     **{"add": "Add", "add_": "Add", "cat": "Concatenate", "concat": "Concatenate", "concatenate": "Concatenate"},
 }
-SETTINGS = "in_channels out_channels in_features out_features kernel_size stride padding dilation groups p".split()
-WORDS = {"Flatten": "flatten", "Upsample": "upsample", "Add": "add", "Concatenate": "concatenate", "StochasticDepth": "stochastic depth"}
-WORDS |= {"BatchNorm2d": "batch norm", "LayerNorm": "layer norm", "LayerNorm2d": "layer norm", "MultiheadAttention": "self-attention"}
+SETTINGS = ["in_channels", "out_channels", "in_features", "out_features", "kernel_size", "stride", "padding", "dilation", "groups", "p"]
+WORDS = {
+    **{"Flatten": "flatten", "Upsample": "upsample", "Add": "add", "Concatenate": "concatenate", "Dropout": "dropout"},
+    **{"BatchNorm2d": "batch norm", "GroupNorm": "group norm", "LayerNorm": "layer norm", "LayerNorm2d": "layer norm"},
+    **{"MultiheadAttention": "attention", "StochasticDepth": "stochastic depth"},
+}
 FORMAL = ("Permute", "Identity", "Sequential")  # where they hold no layer, these change no value
 WEIGHTED = ("conv", "linear", "attention")
 
@@ -51,7 +54,7 @@ class Record:
     settings: dict = field(default_factory=dict)
     module: nn.Module | None = None
     number: int = 0  # a layer's place in the order of calls, from 1; 0 for a module that only calls others
-    sources: list[int] = field(default_factory=list)  # the layers whose results a layer works on; 0 is the network's input
+    sources: list[int] = field(default_factory=list)  # the layers whose results a layer works on, another module returns; 0: the input
     children: list["Record"] = field(default_factory=list)
 
     def layers(self) -> list["Record"]:
@@ -66,7 +69,7 @@ class Record:
 
 
 def trace(model: nn.Module, x: Tensor) -> Record:
-    """Run `model` on `x` (N, ...) once, in evaluation mode and without gradients; the tree of calls. Modes and hooks are as before afterwards."""
+    """The tree of calls as `model` runs once on `x` (N, ...), in evaluation mode and without gradients; the model is left as it was."""
     modes, tracer = {module: module.training for module in model.modules()}, _Tracer(model, x)
     handles = [module.register_forward_pre_hook(tracer.enter, with_kwargs=True) for module in modes]
     handles += [module.register_forward_hook(tracer.leave, with_kwargs=True) for module in modes]
@@ -104,6 +107,8 @@ class _Tracer(TorchFunctionMode):
         record.output = shapes(output)
         if _is_layer(module):
             self.note(record, [args, kwargs], output)
+        else:
+            record.sources = self.makers(output)
 
     def __torch_function__(self, function, types, args=(), kwargs=None):
         output = function(*args, **(kwargs or {}))
@@ -115,14 +120,17 @@ class _Tracer(TorchFunctionMode):
                 self.stack[-1].children.append(record)
                 self.note(record, inputs, output)
             elif inputs:  # a mere change of form: the result counts as made by the same layer
-                self.made_by.update(dict.fromkeys(made, max(self.made_by[tensor] for tensor in inputs)))
+                self.made_by.update(dict.fromkeys(made, max(self.makers(inputs))))
         return output
 
     def note(self, record, inputs, output):
-        record.sources = sorted({self.made_by[tensor] for tensor in tensors(inputs) if tensor in self.made_by})
+        record.sources = self.makers(inputs)
         record.number = self.calls = self.calls + 1
         for tensor in tensors(output):
             self.made_by[tensor] = record.number
+
+    def makers(self, value) -> list[int]:
+        return sorted({self.made_by[tensor] for tensor in tensors(value) if tensor in self.made_by})
 
 
 def tensors(value) -> Iterator[Tensor]:
@@ -145,7 +153,7 @@ def shapes(value) -> tuple | dict | list:
 
 def _is_layer(module: nn.Module | None) -> bool:
     childless = module is not None and not any(True for _ in module.children())
-    return isinstance(module, nn.MultiheadAttention) or childless and type(module).__name__ not in FORMAL
+    return isinstance(module, nn.MultiheadAttention) or (childless and type(module).__name__ not in FORMAL)
 
 
 def _counts(kind: str, inputs: list[Tensor], output: Tensor) -> bool:
@@ -173,16 +181,17 @@ def _family(kind: str, module: nn.Module | None = None) -> str:
 
 @dataclass
 class Step:
-    """A row of a block's inner structure: a layer with weights and what goes with it, or a join. `{}` in the text stands for the width."""
+    """A row of a block's inner structure: a layer with weights and what goes with it, one of several branches, or a join."""
 
-    text: str
+    text: str  # '{}' stands for a width or a dilation
     family: str
-    widths: tuple[int, ...] = ()  # of the stages that have this block
-    skips: list[tuple[int, str]] = field(default_factory=list)  # a join's shortcuts: from after which step (-1: the input), through which layers
+    values: list[tuple[int, ...]] = field(default_factory=list)  # for each '{}', its value in each stage that has this block
+    skips: list[tuple[int, str]] = field(default_factory=list)  # a join's shortcuts: after which step (-1: the input), through which layers
 
     def words(self) -> str:
-        """The text with the widths filled in, '64 | 128' where stages differ."""
-        return self.text.replace("{}", " | ".join(map(str, dict.fromkeys(self.widths))))
+        """The text with its values filled in, '64 | 128' where stages differ."""
+        filled = self.text.format(*(" | ".join(map(str, slot if len(set(slot)) > 1 else slot[:1])) for slot in self.values))
+        return re.sub(r", dilation 1(?![\d ]*\|)(?!\d)", "", filled)
 
 
 @dataclass
@@ -201,7 +210,7 @@ class Stage:
     shortcut: str = ""  # the layers on the first block's shortcut
 
     def structure(self) -> tuple:
-        """Equal for stages whose blocks differ in their widths only."""
+        """Equal for stages whose blocks differ in widths and dilations only."""
         return self.block, *((step.text, tuple(step.skips)) for step in self.steps)
 
 
@@ -213,16 +222,19 @@ def stages(model: nn.Module, x: Tensor) -> list[Stage]:
 
     Parameters of no stage (a class token, a head that only trains) make a stage 'other parameters' before the output.
     """
-    root = trace(model, x)
-    types, found, owner, counted = block_types(root), [Stage("input", "input", "", tuple(x.shape[1:]))], {0: 0}, set()
+    return _condense(trace(model, x), model)
+
+
+def _condense(root: Record, model: nn.Module) -> list[Stage]:
+    types, found, owner, counted = block_types(root), [Stage("input", "input", "", root.input)], {0: 0}, set()
     for group in _groups(_pieces(root, root, types)):
         layers = [layer for record, _ in group for layer in record.layers()]
-        stage = _layer_stage(group, root) if group[0][0].number else _block_stage(group, root, types)
+        stage = _layer_stage(group, root, bool(types)) if group[0][0].number else _block_stage(group, root, types)
         stage.sources = sorted({owner[source] for layer in layers for source in layer.sources if source in owner})
         stage.parameters = _new_parameters(group, counted)
         owner |= {layer.number: len(found) for layer in layers}
         found.append(stage)
-    ends = sorted(set(range(len(found))) - {source for stage in found for source in stage.sources})
+    ends = sorted({owner[source] for source in root.sources})
     if rest := sum(parameter.numel() for parameter in model.parameters()) - sum(stage.parameters for stage in found):
         found.append(Stage("other parameters", "other", "outside the layers above, or not used in evaluation", (), rest))
     return [*found, Stage("output", "output", "", root.output, sources=ends)]
@@ -244,7 +256,7 @@ def block_types(root: Record) -> dict[str, str]:
 
 
 def _pieces(record: Record, parent: Record, types: dict[str, str]) -> Iterator[Piece]:
-    if record.number or record.type in types and record.layers():
+    if record.number or (record.type in types and record.layers()):
         yield record, parent
     else:
         for child in record.children:
@@ -269,11 +281,14 @@ def _more_blocks(group: list[Piece], record: Record, parent: Record) -> bool:
 def _more_layers(group: list[Piece], record: Record, parent: Record) -> bool:
     # A run of layers ends where the next one works on something else, after pooling, and where convolutions give way to the head.
     last, families = group[-1][0], {layer.family for layer, _ in group}
-    if last.number not in record.sources or not record.number or last.family in ("pool", "resize") or record.family == "resize":
+    if last.number not in record.sources or not record.number or "resize" in (last.family, record.family):
         return False
-    if "conv" in families and (record.family == "linear" or record.family == "pool" and _is_global(record)):
+    if last.family == "pool" and (record.family not in ("norm", "activation") or _is_global(last)):
         return False
-    return record.family != "conv" or all(layer.family != "conv" or its_parent is parent for layer, its_parent in group)
+    if "conv" in families and (record.family == "linear" or (record.family == "pool" and _is_global(record))):
+        return False
+    apart = "pool" in families or any(layer.family == "conv" and its_parent is not parent for layer, its_parent in group)
+    return record.family != "conv" or not apart
 
 
 def _is_global(pool: Record) -> bool:
@@ -287,14 +302,14 @@ def _new_parameters(group: list[Piece], counted: set) -> int:
     return sum(parameter.numel() for parameter in new)
 
 
-def _layer_stage(group: list[Piece], root: Record) -> Stage:
+def _layer_stage(group: list[Piece], root: Record, has_blocks: bool) -> Stage:
     layers = [layer for layer, _ in group]
     families = {layer.family for layer in layers}
     kind = next((kind for kind in ("conv", "linear", "pool", "norm", "resize") if kind in families), "other")
-    name = _span(layers, root) or _in_words(layers)
-    if layers[0].sources == [0] and " – " in name:
+    text, name = _in_words(layers), _span(layers, root)
+    if has_blocks and layers[0].sources == [0] and "stem" not in name:
         name = f"stem ({name})"
-    return Stage(name, kind, _in_words(layers), layers[-1].output)
+    return Stage(name or text, kind, text if name else "", layers[-1].output)
 
 
 def _block_stage(group: list[Piece], root: Record, types: dict[str, str]) -> Stage:
@@ -313,7 +328,10 @@ def _span(records: list[Record], root: Record) -> str:
     for holder in root.walk():
         if names and holder is not root and [child.name for child in holder.children if child.name] == names:
             return holder.name
-    return f"{names[0]} – {names[-1].rpartition('.')[2]}" if len(names) > 1 else "".join(names)
+    if len(names) < 2:
+        return "".join(names)
+    (first, _, _), (last, _, own) = names[0].rpartition("."), names[-1].rpartition(".")
+    return f"{names[0]} – {own if first == last else names[-1]}"
 
 
 def _stride(record: Record) -> int:
@@ -335,10 +353,12 @@ def _steps(block: Record) -> list[Step]:
             branches = [*(chain for _, chain in side), [layer for layer in path if layer.number < row[0].number]]
             steps, side = [Step(_in_words(chain) or "the input itself", "branch") for chain in branches], []
         at |= {layer.number: len(steps) for layer in row}
-        texts, widths = zip(*map(_word, row), strict=True)
+        texts, values = zip(*map(_word, row), strict=True)
+        if row[0].type == "Concatenate" and not any(source in layers for source in row[0].sources):
+            texts = ("concatenate all earlier results",)
         family = next((layer.family for layer in row if layer.family in WEIGHTED), row[0].family)
         skips = [(at.get(origin, -1), _in_words(chain)) for origin, chain in side]
-        steps.append(Step(" · ".join(texts), family, tuple(filter(None, widths)), skips))
+        steps.append(Step(" · ".join(texts), family, [(value,) for slots in values for value in slots], skips))
     return steps
 
 
@@ -358,7 +378,7 @@ def _sides(join: Record, layers: dict[int, Record], path: list[Record]) -> list[
     """For each further way into a join, the layer on the main path (or outside) that it leaves from, and the layers on it."""
     main, sides = {layer.number for layer in path}, []
     before = max((number for number in main if number < join.number), default=0)
-    for source in set(join.sources) - {before} if before else ():
+    for source in sorted(set(join.sources) - {before}) if before else ():
         chain: list[Record] = []
         while source in layers and source not in main:
             chain.insert(0, layers[source])
@@ -382,30 +402,29 @@ def _rows(path: list[Record], origins: set[int]) -> list[list[Record]]:
 
 
 def _in_words(layers: list[Record]) -> str:
-    return " · ".join(text.replace("{}", str(width)) for text, width in map(_word, layers))
+    return " · ".join(Step(text, "", [(value,) for value in values]).words() for text, values in map(_word, layers))
 
 
-def _word(layer: Record) -> tuple[str, int | None]:
-    """A layer as text, '{}' for its width, and the width if it has one."""
+def _word(layer: Record) -> tuple[str, tuple[int, ...]]:
+    """A layer as text, '{}' for its width and its dilation, and their values."""
     settings = layer.settings
     if layer.family == "conv":
-        return _conv_word(layer), settings["out_channels"]
+        return _conv_word(layer), (settings["out_channels"], max(settings["dilation"]))
     if layer.family == "linear":
-        return "linear {}", settings["out_features"]
+        return "linear {}", (settings["out_features"],)
     if layer.family == "pool" and (_is_global(layer) or layer.type == "MeanPool"):
-        return f"global {'max' if 'Max' in layer.type else 'average'} pool", None
+        return f"global {'max' if 'Max' in layer.type else 'average'} pool", ()
     if layer.family == "pool":
         kernel = _size(settings["kernel_size"]) + _stride_words(settings) if "kernel_size" in settings else f"to {_size(layer.output[1:])}"
-        return f"{'max' if 'Max' in layer.type else 'average'} pool {kernel}", None
-    return f"dropout {settings['p']}" if layer.type == "Dropout" and settings else WORDS.get(layer.type, layer.type), None
+        return f"{'max' if 'Max' in layer.type else 'average'} pool {kernel}", ()
+    return f"dropout {settings['p']}" if layer.type == "Dropout" and settings else WORDS.get(layer.type, layer.type), ()
 
 
 def _conv_word(layer: Record) -> str:
     settings, groups = layer.settings, layer.settings["groups"]
     text = "depthwise " * _is_depthwise(layer) + "transposed " * ("Transpose" in layer.type)
     text += f"conv {_size(settings['kernel_size'])}, {{}}" + f", {groups} groups" * (groups > 1 and not _is_depthwise(layer))
-    dilation = max(settings["dilation"])
-    return text + _stride_words(settings) + f", dilation {dilation}" * (dilation > 1)
+    return text + _stride_words(settings) + ", dilation {}"
 
 
 def _is_depthwise(conv: Record) -> bool:
@@ -427,39 +446,37 @@ def _size(value) -> str:
 
 
 def describe(model: nn.Module, x: Tensor) -> dict:
-    """What `model` is made of when `x` (N, ...) passes through it, as plain JSON values.
+    """What `model` is made of as `x` (N, ...) passes through it, as plain JSON values.
 
     Layers are counted as often as they run. 'weighted layers' are all convolutions and linear layers, not the longest path. A residual
     block is a module that adds two feature maps of one shape, both computed from the input, in its own forward; a concatenating block
-    concatenates (DenseNet). 'blocks' gives each type's inner rows, '|' between stages that differ in width.
+    concatenates (DenseNet). 'inside a block' gives each type's rows, '|' between stages that differ in width.
     """
     root = trace(model, x)
-    layers, found = root.layers(), stages(model, x)
+    layers, found, types = root.layers(), _condense(root, model), block_types(root)
     convs = [layer for layer in layers if layer.family == "conv"]
-    owners = [{child.type for child in record.children if child.family == "join"} for record in root.walk() if record is not root]
+    owners = [{child.type for child in record.children if child.family == "join"} for record in root.walk() if record.type in types]
     return {
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "weighted layers": sum(layer.family in ("conv", "linear") for layer in layers),
-        **{name: _count(layer.type for layer in layers if layer.family == name) for name in ("norm", "activation")},
-        "convolution kernels": _count(_size(conv.settings["kernel_size"]) for conv in convs),
+        **{name: dict(Counter(layer.type for layer in layers if layer.family == name)) for name in ("norm", "activation")},
+        "convolution kernels": dict(Counter(_size(conv.settings["kernel_size"]) for conv in convs)),
         "grouped convolutions": sum(conv.settings["groups"] > 1 and not _is_depthwise(conv) for conv in convs),
         "depthwise convolutions": sum(map(_is_depthwise, convs)),
         "blocks per stage": "-".join(str(stage.repeats) for stage in found if stage.kind in ("residual", "concatenating")),
         "residual blocks": sum("Add" in joins for joins in owners),
         "concatenating blocks": sum("Concatenate" in joins for joins in owners),
-        "blocks": {stage.block: [step.words() for step in steps] for stage, steps, _ in reversed(_merged(found))},
+        "inside a block": {stage.block: [step.words() for step in steps] for stage, steps, _ in reversed(_merged(found))},
     }
-
-
-def _count(names) -> dict[str, int]:
-    return dict(Counter(names).most_common())
 
 
 # ---- the diagram ----
 
-
 TOP, LINE, GAP, PAD = 0.62, 0.17, 0.22, 0.12  # in inches: where the boxes begin, the height of a line, between boxes, inside them
-HUES = {"conv": 0, "residual": 2, "concatenating": 2, "branches": 5, "branch": 5, "linear": 1, "norm": 4, "activation": 4, "pool": 4, "resize": 3}
+HUES = {  # indices into the palette
+    **{"conv": 0, "linear": 1, "residual": 2, "concatenating": 2, "resize": 3, "norm": 4, "activation": 4, "pool": 4, "branches": 5},
+    **{"branch": 5, "attention": 3},
+}
 SAYS = {
     "residual": "residual block: what it computes is added to its input",
     "concatenating": "concatenating block: what it computes is put beside its input",
@@ -468,26 +485,18 @@ SAYS = {
 
 
 def draw(stages: list[Stage], title: str) -> Figure:
-    """A page-wide block diagram: the stages from top to bottom with output shapes and parameters, and each kind of block opened once beside them."""
+    """A page-wide block diagram: stages from top to bottom with output shapes and parameters, and each kind of block opened beside them."""
     figure, grid = figures.new_figure()
-    axes, long_ways = grid[0, 0], [(a, b) for b, stage in enumerate(stages) for a in stage.sources if a != b - 1]
-    blocks = _merged(stages)
-    x = 0.25 + 0.17 * len(long_ways) if blocks else 1.5
-    width, tops, bottom = 5.8 - x if blocks else 7.0, [], TOP - GAP
-    for i, stage in enumerate(stages):
-        tops.append(bottom + GAP)
-        if i - 1 in stage.sources:
-            _arrow(axes, (x + width / 2, bottom), (x + width / 2, tops[-1]))
-        bottom = _draw_stage(axes, stage, x, tops[-1], width)
-    for lane, (a, b) in enumerate(long_ways, 1):
-        start, end = tops[a] + 0.3, tops[b] + 0.15
-        _arrow(axes, (x, start), (x - 0.17 * lane, start), (x - 0.17 * lane, end), (x, end))
-    top = next((top for stage, top in zip(stages, tops, strict=True) if stage.steps), TOP)
+    axes, blocks = grid[0, 0], _merged(stages)
+    x = 0.25 + 0.17 * len(_detours(stages)) if blocks else 1.5
+    right, edge = 5.5 if blocks else 8.5, figures.PAGE_WIDTH - 0.25
+    tops, bottom = _draw_column(axes, stages, x, right - x)
+    top = tops[[bool(stage.steps) for stage in stages].index(True)] if len(blocks) == 1 else TOP
     for stage, steps, notes in blocks:
-        top = _draw_block(axes, stage, steps, notes, x + width + 0.3, top, 9.75 - x - width - 0.3) + GAP
-    height = max(bottom, top - GAP if blocks else 0) + 0.2
+        top = _draw_block(axes, stage, steps, notes, right + 0.3, top, edge - right - 0.3) + GAP
     total = sum(stage.parameters for stage in stages)
     axes.text(figures.PAGE_WIDTH / 2, 0.3, f"{title}: {total:,} parameters", size=12, weight="bold", ha="center", va="center")
+    height = max(bottom, top - GAP) + 0.2
     figure.set_layout_engine("none")
     figure.set_size_inches(figures.PAGE_WIDTH, height)
     axes.set(position=(0, 0, 1, 1), xlim=(0, figures.PAGE_WIDTH), ylim=(height, 0))
@@ -495,8 +504,26 @@ def draw(stages: list[Stage], title: str) -> Figure:
     return figure
 
 
+def _detours(stages: list[Stage]) -> list[tuple[int, int]]:
+    return [(source, i) for i, stage in enumerate(stages) for source in stage.sources if source != i - 1]
+
+
+def _draw_column(axes: Axes, stages: list[Stage], x: float, width: float) -> tuple[list[float], float]:
+    """All stages, with arrows on the left where one works on another than that above; returns the upper edges and the last lower one."""
+    tops, bottom = [], TOP - GAP
+    for i, stage in enumerate(stages):
+        tops.append(bottom + GAP)
+        if i - 1 in stage.sources:
+            _arrow(axes, (x + width / 2, bottom), (x + width / 2, tops[-1]))
+        bottom = _draw_stage(axes, stage, x, tops[-1], width)
+    for lane, (source, target) in enumerate(_detours(stages), 1):
+        start, end, left = tops[source] + 0.3, tops[target] + 0.15, x - 0.17 * lane
+        _arrow(axes, (x, start), (left, start), (left, end), (x, end))
+    return tops, bottom
+
+
 def _merged(stages: list[Stage]) -> list[tuple[Stage, list[Step], list[str]]]:
-    """The blocks to show, one for all stages that differ in widths only: the first stage, the steps with every width, lines of notes."""
+    """The blocks to show, one for stages that differ in widths and dilations only: (first stage, steps with all values, lines of notes)."""
     shared: dict[tuple, list[Stage]] = {}
     for stage in stages:
         if stage.steps:
@@ -504,7 +531,7 @@ def _merged(stages: list[Stage]) -> list[tuple[Stage, list[Step], list[str]]]:
     merged = []
     for group in shared.values():
         rows = zip(*(stage.steps for stage in group), strict=True)
-        steps = [replace(row[0], widths=tuple(width for step in row for width in step.widths)) for row in rows]
+        steps = [replace(row[0], values=[sum(slot, ()) for slot in zip(*(step.values for step in row), strict=True)]) for row in rows]
         merged.append((group[0], steps, _notes(group)))
     return merged
 
@@ -513,16 +540,17 @@ def _notes(group: list[Stage]) -> list[str]:
     shortcuts: dict[str, list[str]] = {}
     for stage in group:
         if stage.shortcut and not any(words for step in stage.steps for _, words in step.skips):
-            shortcuts.setdefault(re.sub(r"(conv \S+), \d+", r"\1", stage.shortcut), []).append(stage.name)
+            shortcuts.setdefault(re.sub(r"(conv \S+), \d+", r"\1", stage.shortcut.replace("conv ", "conv\u00a0")), []).append(stage.name)
     where = "in " + " | ".join(stage.name for stage in group)
     return [where, *(f"first block of {', '.join(names)}: shortcut through {words}" for words, names in shortcuts.items())]
 
 
 def _draw_stage(axes: Axes, stage: Stage, x: float, top: float, width: float) -> float:
     """A box with name and contents on the left, output shape and parameters on the right; returns its lower edge."""
-    shapes = [_size_words(shape, key) for key, shape in stage.output.items()] if isinstance(stage.output, dict) else [_size_words(stage.output)]
-    right = [*filter(None, shapes), *[f"{stage.parameters:,} parameters"] * (stage.kind not in ("input", "output"))]
-    left = [stage.name, *_wrap(stage.text, width - 1.75)]
+    outputs = stage.output.items() if isinstance(stage.output, dict) else [("", stage.output)]
+    parameters = f"{stage.parameters:,} parameters" if stage.parameters else ""
+    right = [words for words in (*(_size_words(shape, key) for key, shape in outputs), parameters) if words]
+    left = [stage.name, *_wrap(stage.text, width - 1.6)]
     bottom = top + 2 * PAD + LINE * max(len(left), len(right)) - 0.03
     _box(axes, x, top, width, bottom - top, stage.kind)
     _write(axes, left, x + PAD, top + PAD, bold=1)
@@ -532,29 +560,43 @@ def _draw_stage(axes: Axes, stage: Stage, x: float, top: float, width: float) ->
 
 def _draw_block(axes: Axes, stage: Stage, steps: list[Step], notes: list[str], x: float, top: float, width: float) -> float:
     """A frame with the rows of a block, its shortcuts on the right; returns its lower edge."""
-    lines = [f"Inside {stage.block}", *(line for note in [SAYS[stage.kind], *notes] for line in _wrap(note, width - 0.2))]
+    later = " (the last of a stage)" * any("first block" in note for note in notes)
+    lines = [f"Inside {stage.block}{later}", *(line for note in [SAYS[stage.kind], *notes] for line in _wrap(note, width - 0.2))]
     _write(axes, lines, x + PAD, top + PAD, bold=1)
-    plain = not any(step.skips for step in steps) and stage.kind != "concatenating"
-    inner, y = width - (2 * PAD if plain else 1.5), top + PAD + LINE * len(lines) + 0.08
-    middle, leaves = x + PAD + inner / 2, {-1: y + GAP / 2}
+    skips = [words for step in steps for _, words in step.skips]
+    dense = stage.kind == "concatenating" and not skips
+    beside = 1.35 if dense or any(skips) else 0.6 if skips else PAD
+    start, middle, lane = top + PAD + LINE * len(lines) + 0.08, x + (PAD + width - beside) / 2, x + width - beside / 2
+    end = _draw_rows(axes, steps, x + PAD, start, width - PAD - beside, lane)
+    if dense:
+        _arrow(axes, (middle, start + GAP / 2), (lane, start + GAP / 2), (lane, end), dashed=True)
+        _beside(axes, ["earlier results", "go on to", "later layers"], lane, (start + end) / 2)
+    _box(axes, x, top, width, end + PAD - top, stage.kind, fill=False)
+    return end + PAD
+
+
+def _draw_rows(axes: Axes, steps: list[Step], x: float, top: float, width: float, lane: float) -> float:
+    """The rows of a block with arrows from the first to below the last, whose end is returned; `lane` is where shortcuts run down."""
+    middle, y, leaves = x + width / 2, top, {-1: top + GAP / 2}
     for i, step in enumerate(steps):
-        if i == 0 or step.family != "branch":
-            _arrow(axes, (middle, y), (middle, y + GAP))
-        bottom = _draw_step(axes, step, x + PAD, y + GAP if i == 0 or step.family != "branch" else y + 0.05, inner)
+        gap = 0.05 if i and step.family == "branch" else GAP
+        if gap == GAP:
+            _arrow(axes, (middle, y), (middle, y + gap))
+        bottom = _draw_step(axes, step, x, y + gap, width)
+        edge, height = middle + 0.12 if step.text == "add" else x + width, (y + gap + bottom) / 2
         for origin, words in step.skips:
-            _draw_shortcut(axes, words, leaves[origin], bottom - 0.12, middle, x + width - 0.66)
-        y = bottom
-        leaves[i] = y + GAP / 2
+            _arrow(axes, (middle, leaves[origin]), (lane, leaves[origin]), (lane, height), (edge, height))
+            if words:
+                _beside(axes, textwrap.wrap(words, 15), lane, (leaves[origin] + height) / 2, "conv")
+        y, leaves[i] = bottom, bottom + GAP / 2
     _arrow(axes, (middle, y), (middle, y + GAP))
-    if not plain and not any(step.skips for step in steps):
-        _draw_dense(axes, leaves[-1], y + GAP, middle, x + width - 0.66)
-    _box(axes, x, top, width, y + GAP + PAD - top, stage.kind, fill=False)
-    return y + GAP + PAD
+    return y + GAP
 
 
 def _draw_step(axes: Axes, step: Step, x: float, top: float, width: float) -> float:
     if step.text == "add":
-        axes.text(x + width / 2, top + 0.12, "+", size=11, ha="center", va="center", bbox={"boxstyle": "circle,pad=0.1", "fc": "white", "ec": "#444444"})
+        ring = {"boxstyle": "circle,pad=0.1", "fc": "white", "ec": "#444444"}
+        axes.text(x + width / 2, top + 0.12, "+", size=11, ha="center", va="center", bbox=ring)
         return top + 0.24
     lines = _wrap(step.words(), width - 0.16)
     bottom = top + 0.1 + LINE * len(lines)
@@ -563,36 +605,29 @@ def _draw_step(axes: Axes, step: Step, x: float, top: float, width: float) -> fl
     return bottom
 
 
-def _draw_shortcut(axes: Axes, words: str, start: float, end: float, middle: float, lane: float) -> None:
-    """A line from the block's main way to a join further down, with the layers on it in a box."""
-    edge = middle + 0.12
-    _arrow(axes, (middle, start), (lane, start), (lane, end), (edge, end))
-    if words:
-        lines = textwrap.wrap(words, 15)
-        top = (start + end) / 2 - LINE * len(lines) / 2
-        _box(axes, lane - 0.56, top - 0.05, 1.12, LINE * len(lines) + 0.1, "conv")
-        _write(axes, lines, lane, top, ha="center")
-
-
-def _draw_dense(axes: Axes, start: float, end: float, middle: float, lane: float) -> None:
-    _arrow(axes, (middle, start), (lane, start), (lane, end), dashed=True)
-    lines = ["earlier results", "go on to", "later layers"]
-    top = (start + end) / 2 - LINE * 1.5
-    axes.add_patch(Rectangle((lane - 0.5, top), 1.0, LINE * 3, fc="white", ec="none", zorder=2))
-    _write(axes, lines, lane, top, ha="center")
+def _beside(axes: Axes, lines: list[str], lane: float, middle: float, kind: str = "") -> None:
+    """Text on a line beside the main way, in a box if it names layers."""
+    height = LINE * len(lines) + 0.1
+    if kind:
+        _box(axes, lane - 0.56, middle - height / 2, 1.12, height, kind)
+    else:
+        axes.add_patch(Rectangle((lane - 0.5, middle - height / 2), 1.0, height, fc="white", ec="none", zorder=2))
+    _write(axes, lines, lane, middle - height / 2 + 0.05, ha="center")
 
 
 def _box(axes: Axes, x: float, top: float, width: float, height: float, kind: str, fill: bool = True) -> None:
     hue = to_rgb(figures.OKABE_ITO[HUES[kind]] if kind in HUES else "#777777")
     tint = [1 - 0.2 * (1 - part) for part in hue] if fill else "none"
     style = "round,pad=0,rounding_size=0.06"
-    axes.add_patch(FancyBboxPatch((x, top), width, height, boxstyle=style, fc=tint, ec=hue, lw=1, ls="-" if fill else "--", zorder=2 if fill else 1))
+    look = {"fc": tint, "ec": hue, "lw": 1, "ls": "-" if fill else "--", "zorder": 2 if fill else 1}
+    axes.add_patch(FancyBboxPatch((x, top), width, height, boxstyle=style, **look))
 
 
 def _arrow(axes: Axes, *points: tuple[float, float], dashed: bool = False) -> None:
-    axes.plot(*zip(*points[:-1], strict=True), color="#444444", lw=1, ls="--" if dashed else "-", zorder=1)
-    style = {"arrowstyle": "-|>", "color": "#444444", "lw": 1, "shrinkA": 0, "shrinkB": 0, "mutation_scale": 9}
-    axes.annotate("", points[-1], points[-2], arrowprops=style, zorder=1)
+    look = {"color": "#444444", "lw": 1, "ls": "--" if dashed else "-"}
+    axes.plot(*zip(*points[:-1], strict=True), zorder=1, **look)
+    head = {"arrowstyle": "-|>", "shrinkA": 0, "shrinkB": 0, "mutation_scale": 9}
+    axes.annotate("", points[-1], points[-2], arrowprops=head | look, zorder=1)
 
 
 def _write(axes: Axes, lines: list[str], x: float, top: float, ha: str = "left", bold: int = 0) -> None:
@@ -603,8 +638,9 @@ def _write(axes: Axes, lines: list[str], x: float, top: float, ha: str = "left",
 
 def _wrap(text: str, width: float) -> list[str]:
     """Lines of at most `width` inches at 8.5 points, broken between layers rather than inside one."""
-    held = text.replace(" · ", "\n").replace(" ", "\u00a0").replace("\n", "\u00a0· ") if " · " in text else text
-    return textwrap.wrap(held, int(width / 0.067))
+    most = int(width / 0.062)
+    layers = [layer.replace(" ", "\u00a0") if len(layer) < most else layer for layer in text.split(" · ")]
+    return textwrap.wrap("\u00a0· ".join(layers), most, break_long_words=False)
 
 
 def _size_words(shape, key: str = "") -> str:

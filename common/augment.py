@@ -136,9 +136,5 @@ class Pipeline:
             start += operation.draws
         return images
 
-    def without_chance(self) -> "Pipeline":
-        """The operations that draw nothing: what evaluation uses."""
-        return Pipeline(*(operation for operation in self.operations if operation.draws == 0))
-
     def __repr__(self) -> str:
         return ", ".join(map(repr, self.operations))

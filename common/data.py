@@ -75,7 +75,7 @@ def cache_folder() -> Path:
 def locate(data: str | None, layout: str, draw) -> tuple[Path, str]:
     """Find a course folder such as 'hw1_data/p1_data' below `--data`, or have `draw(folder)` make its stand-in.
 
-    Returns the folder and the data's name ('p1_data' or 'synthetic'). Raises UsageError if a folder that the user named is missing or empty.
+    Returns the folder and the data's name ('p1_data' or 'synthetic'). Raises UsageError if a folder the user named is missing or empty.
     """
     folder = Path(data or ROOT / "data")
     if data not in (None, "synthetic") and not (folder.is_dir() and any(folder.iterdir())):
@@ -160,7 +160,7 @@ def decode_folder(files: list[Path], size: int) -> Tensor:
 
 
 def load_p1(data: str | None) -> Splits:
-    """p1_data of hw1 (50 classes, 32x32); `data` is the value of `--data`. Raises UsageError that names what is not as in the course's files."""
+    """p1_data of hw1 (50 classes, 32x32); `data` is the value of `--data`. Raises UsageError that names what is wrong."""
     folder, name = locate(data, "hw1_data/p1_data", synthetic.draw_p1)
     with one_process_first():
         train, validation = load_p1_split(folder / "train_50"), load_p1_split(folder / "val_50")
@@ -188,13 +188,21 @@ def load_p1_split(folder: Path) -> Labelled:
     return Labelled(decode_folder(files, P1_SIZE), torch.tensor(target), [path.name for path in files])
 
 
+def read_answers(path: Path) -> dict[str, str]:
+    """A csv with the columns `filename,label` as {name: label}. Raises UsageError if it is missing or has other columns."""
+    try:
+        with open(path, newline="") as file:
+            rows = list(csv.DictReader(file))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UsageError(f"{path} cannot be read ({error}); give a csv with the columns filename,label") from None
+    if not rows or not {"filename", "label"} <= rows[0].keys():
+        raise UsageError(f"{path} has no rows under the header 'filename,label'; restore the course's file or remove it")
+    return {row["filename"]: row["label"] for row in rows}
+
+
 def check_answers(path: Path, split: Labelled) -> None:
     """Compare a `filename,label` csv with the labels in the names. Raises UsageError that names what differs."""
-    with open(path, newline="") as file:
-        rows = list(csv.DictReader(file))
-    if not rows or not {"filename", "label"} <= rows[0].keys():
-        raise UsageError(f"{path}: no header 'filename,label'; restore the course's file or remove it")
-    answers, labels = {row["filename"]: row["label"] for row in rows}, dict(zip(split.names, map(str, split.target.tolist()), strict=True))
+    answers, labels = read_answers(path), dict(zip(split.names, map(str, split.target.tolist()), strict=True))
     different = [name for name in labels if answers.get(name) != labels[name]]
     refuse(path, [f"{name} has label {answers.get(name, 'missing')}, its name says {labels[name]}" for name in different])
 

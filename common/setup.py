@@ -27,6 +27,10 @@ class UsageError(Exception):
     """Wrong use or missing input: the message is one line that says what, where and what to do; the script exits with 2."""
 
 
+class Incomplete(Exception):
+    """Some of the work could not be done: the message is one line that says how much; the rest is written and the script exits with 1."""
+
+
 # ---- command line ----
 
 
@@ -71,6 +75,9 @@ def run(main, args: argparse.Namespace) -> None:
         code = 2
         if int(os.environ.get("RANK", 0)) == 0:
             print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+    except Incomplete as error:
+        code = 1
+        print(f"error: {error}", file=sys.stderr)
     except KeyboardInterrupt:
         code = 130
         print("interrupted; what was complete has been kept", file=sys.stderr)
@@ -204,7 +211,7 @@ def one_process_first():
 
 
 def parallel(model: nn.Module, runtime: Runtime) -> nn.Module:
-    """The network as it trains: itself, or under DistributedDataParallel; on GPUs with synchronised batch norm (torch has none for CPUs)."""
+    """The network as it trains: itself, or under DistributedDataParallel, on GPUs with synchronised batch norm (torch has none on CPUs)."""
     if world_size() == 1:
         return model
     if runtime.device.type == "cuda":
@@ -262,7 +269,7 @@ def load_checkpoint(path: Path, remedy: str) -> dict:
         kind = "holds more than tensors and plain values, refused" if "WeightsUnpickler" in str(error) else "is damaged"
         raise UsageError(f"checkpoint {path} {kind}; {remedy}") from None
     except (OSError, EOFError, RuntimeError, ValueError, KeyError) as error:
-        raise UsageError(f"checkpoint {path} cannot be read ({str(error).splitlines()[0][:80]}); {remedy}") from None
+        raise UsageError(f"checkpoint {path} cannot be read ({str(error)[:80] or type(error).__name__}); {remedy}") from None
     if not isinstance(state, dict):
         raise UsageError(f"checkpoint {path} holds a {type(state).__name__}, not a dict; {remedy}")
     return state

@@ -1,2 +1,209 @@
-def write(args, runtime, recipe, folder, history, settings):
-    return {"history": history}
+"""What a training of hw1 problem 1 leaves behind: items 1.2 (accuracy), 1.3 (model A) and 1.4 (model B against A), and our best model's.
+
+A finished run's numbers are in `run.json` beside its checkpoints; item 1.2 is made of the two models' files.
+"""
+
+import argparse
+from pathlib import Path
+
+import torch
+
+from common import figures, results, setup
+from common.architecture import describe
+from hw1 import p1_models, p1_recipes
+from hw1.p1_recipes import Recipe
+
+STATED = {  # by report, what its items 1.3 and 1.4 say; names as in Recipe.settings()
+    "f22a": {"optimiser": "sgd", "lr": 0.01, "momentum": 0.9, "weight_decay": 1e-4, "schedule": "constant", "label_smoothing": 0.0},
+    "f22b": {"optimiser": "sgd", "lr": 0.1, "momentum": 0.9, "weight_decay": 2e-5, "schedule": "cosine", "label_smoothing": 0.1}
+    | {"batch_size": 128},
+    "f23": {"optimiser": "adam", "lr": 1e-4, "schedule": "warm_up_then_linear", "batch_size": 32, "validation_batch": 20}
+    | {"image_size": 224, "keep": "loss"},
+}
+STATED_EPOCHS = {("f22a", "A"): 90, ("f22a", "B"): 200, ("f22b", "A"): 50, ("f22b", "B"): 20, ("f23", "A"): 100, ("f23", "B"): 100}
+COMPARED = {  # what each report's item 1.4 is about
+    "f22a": "number of parameters and use of residuals",
+    "f22b": "stage ratio, depthwise convolution, inverted bottleneck, larger kernel, GELU, layer norm",
+    "f23": "as A, with ImageNet weights",
+}
+
+
+def kept_epoch(history: list[dict], keep: str) -> dict:
+    """The numbers of the epoch whose network is kept: best accuracy, lowest loss (the first of equals) or the last."""
+    if keep == "last":
+        return history[-1]
+    return (max if keep == "accuracy" else min)(history, key=lambda epoch: epoch[f"validation_{keep}"])
+
+
+def write(args: argparse.Namespace, runtime: setup.Runtime, recipe: Recipe, folder: Path, history: list[dict], settings: dict) -> dict:
+    """Write run.json and the model's items; returns run.json's content."""
+    kept = kept_epoch(history, recipe.keep)
+    deviations = p1_recipes.deviations(args, recipe, settings["weights"])
+    origin = results.provenance(args, runtime) | {"seconds": round(sum(epoch["seconds"] for epoch in history), 1)}
+    run = {"settings": settings, "deviations": deviations, "kept": kept, "history": history, **origin}
+    results.write_json(folder / "run.json", run)
+    if args.model == "best":
+        write_best(args, runtime, run, folder)
+    else:
+        write_accuracy(args, runtime, settings["data"])
+        (write_model_a if args.model == "A" else write_model_b)(args, runtime, run)
+    return run
+
+
+def item_fields(run: dict) -> dict:
+    """The entries of a result that are the run's own."""
+    fields = {"settings": run["settings"], "weights": run["settings"]["weights"], "data": run["settings"]["data"]}
+    return fields | {key: run[key] for key in ("deviations", "seconds", "command", "commit", "device")}
+
+
+def write_best(args: argparse.Namespace, runtime: setup.Runtime, run: dict, folder: Path) -> None:
+    """Our own model, and p1.pth, the form in which the graders' script uses it."""
+    title = "our own model from random weights on 32 px"
+    state = setup.load_checkpoint(folder / "best.pth", "train again")
+    half = {name: value.half() if value.is_floating_point() else value for name, value in state["model"].items()}
+    setup.save_checkpoint(folder / "p1.pth", {"model": half, "settings": state["settings"], "kept": run["kept"]})
+    results.write_result(
+        args,
+        runtime,
+        "hw1-p1 best",
+        title,
+        figures={"": curves(run["history"], title)},
+        reported={"accuracy from random weights": "f22a A 0.5544, f22b A 0.6416, f23 A 0.6460"},
+        reproduced={"accuracy": run["kept"]["validation_accuracy"], "loss": run["kept"]["validation_loss"]},
+        claims=[],
+        **item_fields(run),
+    )
+
+
+def write_accuracy(args: argparse.Namespace, runtime: setup.Runtime, data: dict) -> None:
+    """Item 1.2 from the run.json of both models, as far as they have been trained in the same form on the same data."""
+    runs = {}
+    for model in "AB":
+        other = argparse.Namespace(**vars(args) | {"model": model})
+        if run := results.read_json(p1_recipes.run_folder(other, data["name"]) / "run.json"):
+            runs[model] = run
+    accuracy = {model: run["kept"]["validation_accuracy"] for model, run in runs.items()}
+    claims = [{"claim": "B beats A", "holds": accuracy["B"] > accuracy["A"], **accuracy}] if len(runs) == 2 else []
+    results.write_result(
+        args,
+        runtime,
+        f"{args.report} 1.2",
+        "top-1 accuracy on validation",
+        reported={model: p1_recipes.RECIPES[args.report, model].reported for model in "AB"},
+        reproduced=accuracy,
+        claims=claims,
+        data=data,
+        weights=", ".join(f"{model} {run['settings']['weights']}" for model, run in runs.items()),
+        deviations=[f"{model}: {words}" for model, run in runs.items() for words in run["deviations"]],
+        seconds=round(sum(run["seconds"] for run in runs.values()), 1),
+        settings={
+            model: run["settings"] | {key: run[key] for key in ("command", "seconds", "device", "commit")} for model, run in runs.items()
+        },
+    )
+
+
+def setting_rows(report: str, model: str, run: dict) -> tuple[dict, dict]:
+    """What the report states of a model's training and what the run did, under the same names."""
+    stated = {"epochs": STATED_EPOCHS[report, model], **STATED[report], "weights": "none" if model == "A" else "ImageNet"}
+    done = {name: run["settings"][name] for name in stated}
+    return stated, done | ({"weights": "ImageNet"} if done["weights"] == "default" else {})
+
+
+def write_model_a(args: argparse.Namespace, runtime: setup.Runtime, run: dict) -> None:
+    """Item 1.3: model A's settings beside the report's, and its learning curve."""
+    reported, reproduced = setting_rows(args.report, "A", run)
+    title = f"model A's implementation: {run['settings']['network']}"
+    figure = curves(run["history"], f"{args.report} model A")
+    results.write_result(
+        args,
+        runtime,
+        f"{args.report} 1.3",
+        title,
+        figures={"": figure},
+        reported=reported,
+        reproduced=reproduced,
+        claims=[],
+        **item_fields(run),
+    )
+
+
+def write_model_b(args: argparse.Namespace, runtime: setup.Runtime, run: dict) -> None:
+    """Item 1.4: model B's settings, its learning curve, and how its modules differ from model A's."""
+    reported, reproduced = setting_rows(args.report, "B", run)
+    made_of = {model: describe_model(args.report, model) for model in "AB"}
+    names = [name for name in made_of["A"] if made_of["A"][name] or made_of["B"][name]]
+    table = {
+        "title": "Differences, computed from the modules",
+        "header": ["", f"A: {p1_recipes.RECIPES[args.report, 'A'].network}", f"B: {run['settings']['network']}"],
+        "rows": [[name, in_words(made_of["A"][name]), in_words(made_of["B"][name])] for name in names],
+    }
+    results.write_result(
+        args,
+        runtime,
+        f"{args.report} 1.4",
+        "model B's implementation, against A",
+        figures={"": curves(run["history"], f"{args.report} model B"), "-differences": table_figure(table)},
+        reported=reported | {"compared": COMPARED[args.report]},
+        reproduced=reproduced | {f"parameters {model}": made_of[model]["parameters"] for model in "AB"},
+        claims=difference_claims(args.report, made_of["A"], made_of["B"]),
+        tables=[table],
+        **item_fields(run),
+    )
+
+
+def describe_model(report: str, model: str) -> dict:
+    """Counts of a model's modules at the report's input size (common.architecture.describe)."""
+    recipe = p1_recipes.RECIPES[report, model]
+    return describe(p1_models.build(recipe.network), torch.zeros(1, 3, recipe.image_size, recipe.image_size))
+
+
+def in_words(value) -> str:
+    """A count, or counts by name, as text."""
+    if isinstance(value, dict):
+        return "; ".join(f"{name} {', '.join(inner) if isinstance(inner, list) else inner}" for name, inner in value.items()) or "none"
+    return f"{value:,}" if isinstance(value, int) else str(value) or "none"
+
+
+def difference_claims(report: str, a: dict, b: dict) -> list[dict]:
+    """What the report says of B against A, measured on the modules."""
+    if report == "f22a":
+        return [
+            {"claim": "B has more parameters than A", "holds": b["parameters"] > a["parameters"]},
+            {"claim": "B uses residual connections, A does not", "holds": b["residual blocks"] > 0 == a["residual blocks"]},
+        ]
+    if report == "f23":
+        return [{"claim": "A and B are the same network", "holds": a == b}]
+    return [
+        {"claim": "ConvNeXt's stages hold 3-3-9-3 blocks", "holds": b["blocks per stage"] == "3-3-9-3"},
+        {
+            "claim": "its convolutions are depthwise, DenseNet's are not",
+            "holds": b["depthwise convolutions"] > 0 == a["depthwise convolutions"],
+        },
+        {"claim": "its kernels are larger (7x7)", "holds": b["convolution kernels"].get("7×7", 0) > a["convolution kernels"].get("7×7", 0)},
+        {"claim": "GELU in place of ReLU", "holds": set(b["activation"]) == {"GELU"} and set(a["activation"]) == {"ReLU"}},
+        {
+            "claim": "layer norm in place of batch norm",
+            "holds": all("LayerNorm" in n for n in b["norm"]) and set(a["norm"]) == {"BatchNorm2d"},
+        },
+    ]
+
+
+def curves(history: list[dict], title: str):
+    """Loss and accuracy over the epochs, training and validation."""
+    figure, grid = figures.new_figure(1, 2, height=3.6)
+    epochs = [epoch["epoch"] for epoch in history]
+    for axes, what in zip(grid[0], ("loss", "accuracy"), strict=True):
+        for split in ("train", "validation"):
+            axes.plot(epochs, [epoch[f"{split}_{what}"] for epoch in history], marker="o" if len(epochs) < 12 else None, label=split)
+        axes.set(xlabel="epoch", ylabel=what)
+        axes.legend()
+    figure.suptitle(title)
+    return figure
+
+
+def table_figure(table: dict):
+    """The comparison table as a picture."""
+    figure, grid = figures.new_figure(1, 1, height=0.4 + 0.42 * len(table["rows"]))
+    figures.draw_table(grid[0, 0], table["rows"], table["header"], [0.2, 0.36, 0.44])
+    figure.suptitle(table["title"])
+    return figure

@@ -5,7 +5,6 @@ import re
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision import models
 
@@ -26,7 +25,7 @@ class SmallCNN(nn.Module):
 
     @staticmethod
     def _group(inputs: int, outputs: int) -> nn.Sequential:
-        return nn.Sequential(nn.Conv2d(inputs, outputs, 5, padding=2), nn.BatchNorm2d(outputs), nn.ReLU(), nn.MaxPool2d(2))
+        return nn.Sequential(nn.Conv2d(inputs, outputs, 3, padding=1), nn.BatchNorm2d(outputs), nn.ReLU(), nn.MaxPool2d(2))
 
     def forward(self, x: Tensor) -> Tensor:
         return self.fc(self.group2(self.group1(x)))
@@ -109,6 +108,9 @@ TORCHVISION = {  # our name: torchvision's name, the head
 }
 
 
+NAMES = (*OWN, *TORCHVISION)
+
+
 def replace_head(model: nn.Module, head) -> None:
     """Put `head(inputs)` in place of a torchvision classifier's last linear layer."""
     path, _, name = head_name(model).rpartition(".")
@@ -151,6 +153,12 @@ def load_backbone(model: nn.Module, state: dict, path: Path) -> None:
 def last_linear(model: nn.Module) -> nn.Linear:
     """The layer that gives the logits; its input is the 'second-last layer' of the reports' figures."""
     return [module for module in model.modules() if isinstance(module, nn.Linear)][-1]
+
+
+@torch.inference_mode()
+def predict(model: nn.Module, x: Tensor) -> Tensor:
+    """Mean logits (N, 50) of the images and their mirror images."""
+    return (model(x) + model(x.flip(-1))) / 2
 
 
 def features(model: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:

@@ -117,7 +117,7 @@ def train(recipe: Recipe, splits, folder: Path, settings: dict, runtime: setup.R
     for epoch in range(len(history), recipe.epochs):
         start = time.monotonic()
         numbers = train_epoch(parallel, optimiser, train_split, recipe, runtime, epoch, args.seed)
-        numbers |= evaluate(model, validation, recipe.validation_pipeline(), recipe.validation_batch)
+        numbers |= evaluate(model, validation, p1_recipes.validation_pipeline(recipe.image_size), recipe.validation_batch)
         history.append({"epoch": epoch + 1, **numbers, "seconds": round(time.monotonic() - start, 2)})
         setup.log(" ".join(f"{key} {value:.4g}" for key, value in history[-1].items()))
         state = {"model": model.state_dict(), "epoch": epoch + 1, "history": history, "settings": settings}

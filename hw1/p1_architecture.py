@@ -1,0 +1,61 @@
+"""hw1 problem 1, item 1.1 of f22a (model B), f22b (models A and B) and f23 (model A): the network architectures, drawn.
+
+Reported: a figure. Each network is built, an image of the recipe's size passes through it, and what ran is drawn: stages, output shapes,
+parameters and the inside of a block. Needs no data and no weights. Writes results/<report>-1.1.json and a PNG for each network.
+
+    python hw1/p1_architecture.py --report f22a
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+import torch
+
+sys.path.append(str(Path(__file__).resolve().parents[1]))
+
+from common import architecture, results, setup
+from hw1 import p1_models
+from hw1.p1_recipes import RECIPES
+
+MODELS = {"f22a": "B", "f22b": "AB", "f23": "A"}  # what each report draws
+
+
+def draw_model(report: str, model: str, runtime: setup.Runtime):
+    """The diagram of a report's model, and its number of parameters."""
+    recipe = RECIPES[report, model]
+    image = torch.zeros(1, 3, recipe.image_size, recipe.image_size, device=runtime.device)
+    stages = architecture.stages(runtime.place(p1_models.build(recipe.network)), image)
+    return architecture.draw(stages, f"{report} model {model}, {recipe.network}"), sum(stage.parameters for stage in stages)
+
+
+def main(args: argparse.Namespace) -> dict:
+    """Draw the report's networks; returns the result, whose numbers are their parameters: {'parameters B': 81508722}."""
+    runtime, models = setup.start(args), MODELS[args.report]
+    drawn = {model: draw_model(args.report, model, runtime) for model in models}
+    recipes = {model: RECIPES[args.report, model] for model in models}
+    return results.write_result(
+        args,
+        runtime,
+        f"{args.report} 1.1",
+        f"network architecture of model{'s' * (len(models) > 1)} {' and '.join(models)}",
+        figures={f"-{model}" * (len(models) > 1): figure for model, (figure, _) in drawn.items()},
+        reported="figure",
+        reproduced={f"parameters {model}": parameters for model, (_, parameters) in drawn.items()},
+        claims=[],
+        data={},
+        settings={model: {"network": recipe.network, "image_size": recipe.image_size} for model, recipe in recipes.items()},
+        weights="none",
+    )
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--report", required=True, choices=sorted(MODELS))
+    setup.add_common_arguments(parser)
+    return parser.parse_args(argv)
+
+
+if __name__ == "__main__":
+    setup.run(main, parse_args())

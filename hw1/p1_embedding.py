@@ -1,0 +1,73 @@
+"""What the PCA and t-SNE figures of hw1 problem 1 share: the second-last layer of a checkpoint, and how well it separates the classes."""
+
+import argparse
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from common import metrics, results, setup
+from common.data import Labelled, Splits
+from hw1 import p1_models, p1_recipes
+
+
+@dataclass(frozen=True)
+class Embedding:
+    """The second-last layer's output `feats` (N, D) on N validation images with labels `target` (N,), after training epoch `epoch`."""
+
+    feats: Tensor
+    target: Tensor
+    epoch: int
+    accuracy: float
+    loss: float
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of both figures."""
+    parser.add_argument("--report", choices=("f22a", "f22b", "f23"), required=True)
+    parser.add_argument("--run", type=Path, help="a folder of checkpoints that p1_train.py made (default: the report's model A in --out)")
+    parser.set_defaults(model="A")
+    setup.add_common_arguments(parser)
+
+
+def checkpoints(args: argparse.Namespace, data: str) -> list[Path]:
+    """The checkpoints of the kept epochs, in order. Raises UsageError that says which command makes them."""
+    folder = args.run or p1_recipes.run_folder(args, data)
+    paths = sorted(folder.glob("epoch-*.pth"))
+    if not (folder / "run.json").exists() or not paths:
+        raise setup.UsageError(f"no finished training in {folder}; first run: {p1_recipes.train_command(args, data)}")
+    return paths
+
+
+@torch.inference_mode()
+def embed(path: Path, split: Labelled, runtime: setup.Runtime, batch_size: int = 250) -> tuple[Embedding, dict]:
+    """Run a checkpoint's network over a split in fp32; returns the embedding and the settings of the training."""
+    state = setup.load_checkpoint(path, "train again")
+    settings = state["settings"]
+    model = p1_models.build(settings["network"])
+    setup.load_weights(model, state["model"], path)
+    model = runtime.place(model).eval()
+    pipeline, nothing = p1_recipes.validation_pipeline(settings["image_size"]), torch.empty(0, 0)
+    parts = [p1_models.features(model, pipeline(images.to(runtime.device), nothing)) for images in split.images.split(batch_size)]
+    feats, logits = (torch.cat(part).float().cpu() for part in zip(*parts, strict=True))
+    accuracy = metrics.accuracy(logits.max(1).indices, split.target)
+    loss = torch.nn.functional.cross_entropy(logits, split.target).item()
+    return Embedding(feats, split.target, state["epoch"], accuracy, loss), settings
+
+
+def separation(points: Tensor, target: Tensor) -> dict[str, float]:
+    """How far the classes are apart in the plane: leave-one-out accuracy of the 10 nearest neighbours, and the silhouette."""
+    return {"10-NN accuracy": round(metrics.knn_accuracy(points, target), 4), "silhouette": round(metrics.silhouette(points, target), 4)}
+
+
+def origin(args: argparse.Namespace, settings: dict, splits: Splits, paths: list[Path]) -> dict:
+    """The entries of a result that come from the checkpoints: data, settings, weights, and how their training differs from the report's."""
+    run = results.read_json(paths[-1].parent / "run.json")
+    made = {"checkpoints": [path.name for path in paths], "trained by": run.get("command"), "trained at": run.get("commit")}
+    return {
+        "data": splits.describe(),
+        "settings": settings | made | {"training seconds": run.get("seconds")},
+        "weights": settings["weights"],
+        "deviations": run.get("deviations", []),
+    }

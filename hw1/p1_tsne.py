@@ -1,0 +1,113 @@
+"""hw1 problem 1, item 1.6 of f22a, f22b and f23: t-SNE of model A's second-last layer at the first, a middle and the last epoch.
+
+Reported: figures; f23 with accuracy and loss of epochs 1, 50 and 100 (2.04 % and 3.9176; 65.00 % and 1.5015; 70.48 % and 1.7552). Claims:
+same-class points come closer over the epochs; f22b: neighbouring clusters are similar classes; f23: from the middle to the end accuracy and
+loss both rise. f22b prints its panels in figure 1 under 1.5. Writes results/<report>-1.6.{json,png}. Needs p1_train.py's checkpoints.
+
+    python hw1/p1_tsne.py --report f22a
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+import torch
+
+sys.path.append(str(Path(__file__).resolve().parents[1]))
+
+from common import figures, results, setup
+from common.data import P1_CLASSES
+from hw1 import p1_embedding, p1_pca, p1_recipes
+
+F23_REPORTED = {"first": (0.0204, 3.9176), "middle": (0.65, 1.5015), "last": (0.7048, 1.7552)}
+STAGES = ("first", "middle", "last")
+PERPLEXITY = 30  # no report states one; van der Maaten's and scikit-learn's default
+
+
+def tsne(feats: torch.Tensor, seed: int) -> torch.Tensor:
+    """t-SNE (van der Maaten and Hinton, 2008; scikit-learn's Barnes-Hut) of feats (N, D) to (N, 2), from a PCA start.
+
+    More than 50 dimensions are first reduced to 50 by PCA, as its authors do.
+    """
+    from sklearn.decomposition import PCA
+    from sklearn.manifold import TSNE
+
+    feats = feats.numpy()
+    if feats.shape[1] > 50:
+        feats = PCA(n_components=50, random_state=seed).fit_transform(feats)
+    perplexity = min(PERPLEXITY, (len(feats) - 1) / 3)
+    return torch.from_numpy(TSNE(perplexity=perplexity, init="pca", random_state=seed, n_jobs=-1).fit_transform(feats))
+
+
+def draw(planes: list[torch.Tensor], embeddings: list[p1_embedding.Embedding], title: str):
+    """Three panels side by side, accuracy and loss in their titles, the classes below."""
+    figure, grid = figures.new_figure(1, 3, height=4.8)
+    for axes, points, embedding in zip(grid[0], planes, embeddings, strict=True):
+        handles = figures.scatter_classes(axes, points.numpy(), embedding.target.numpy(), P1_CLASSES)
+        axes.set_title(f"epoch {embedding.epoch}\naccuracy {embedding.accuracy:.2%}, loss {embedding.loss:.4f}")
+    figure.suptitle(title)
+    figures.class_legend(figure, handles)
+    return figure
+
+
+def similar_neighbours(points: torch.Tensor, feats: torch.Tensor, target: torch.Tensor) -> float:
+    """Rank correlation (Spearman, -1 to 1) of the distances between class centres in the plane with those in feature space."""
+    from scipy.stats import spearmanr
+
+    centres = [torch.stack([values[target == label].double().mean(0) for label in target.unique()]) for values in (points, feats)]
+    return float(spearmanr(*(torch.pdist(centre).numpy() for centre in centres)).statistic)
+
+
+def claims(report: str, planes: list[torch.Tensor], embeddings: list[p1_embedding.Embedding], apart: list[dict]) -> list[dict]:
+    """The report's claims as numbers."""
+    rise = {name: [values[name] for values in apart] for name in apart[0]}
+    rises = all(values[0] < values[-1] for values in rise.values())
+    found = [{"claim": "same-class points come closer from the first to the last epoch", "holds": rises, **rise}]
+    last, target = embeddings[-1], embeddings[-1].target
+    if report == "f22b":
+        correlation = similar_neighbours(planes[-1], last.feats, target)
+        found.append(
+            {"claim": "neighbouring clusters are similar classes", "holds": correlation > 0.3, "rank correlation": round(correlation, 3)}
+        )
+    if report == "f23":
+        middle, flat = embeddings[1], p1_embedding.separation(p1_pca.pca(last.feats)[0], target)
+        both = last.accuracy > middle.accuracy and last.loss > middle.loss
+        found.append({"claim": "from the middle to the last epoch accuracy and loss both rise", "holds": both})
+        less = flat["10-NN accuracy"] < apart[-1]["10-NN accuracy"]
+        found.append({"claim": "PCA separates less than t-SNE at the last epoch", "holds": less, "PCA": flat, "t-SNE": apart[-1]})
+    return found
+
+
+def main(args: argparse.Namespace) -> dict:
+    """Draw the figure and measure its claims; returns the result."""
+    runtime = setup.start(args)
+    splits = p1_recipes.load_splits(args)
+    paths = p1_embedding.checkpoints(args, splits.name)
+    embeddings, settings = zip(*(p1_embedding.embed(path, splits.validation, runtime) for path in paths), strict=True)
+    planes = [tsne(embedding.feats, args.seed) for embedding in embeddings]
+    apart = [p1_embedding.separation(points, splits.validation.target) for points in planes]
+    numbers = [
+        {"epoch": e.epoch, "accuracy": e.accuracy, "loss": round(e.loss, 4), **values} for e, values in zip(embeddings, apart, strict=True)
+    ]
+    reported = {stage: dict(zip(("accuracy", "loss"), pair, strict=True)) for stage, pair in F23_REPORTED.items()}
+    return results.write_result(
+        args,
+        runtime,
+        f"{args.report} 1.6",
+        "t-SNE of the second-last layer of model A over the epochs",
+        figures={"": draw(planes, embeddings, f"{args.report} model A, t-SNE of the second-last layer on validation")},
+        reported=reported if args.report == "f23" else "figure",
+        reproduced=dict(zip(STAGES, numbers, strict=True)),
+        claims=claims(args.report, planes, embeddings, apart),
+        **p1_embedding.origin(args, settings[-1] | {"perplexity": PERPLEXITY, "start": "PCA"}, splits, paths),
+    )
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p1_embedding.add_arguments(parser)
+    return parser.parse_args(argv)
+
+
+if __name__ == "__main__":
+    setup.run(main, parse_args())

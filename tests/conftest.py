@@ -1,0 +1,41 @@
+"""Small data in the courses' layouts, and a cache folder of the tests' own."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from common import synthetic
+from common.setup import ROOT
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache(tmp_path_factory):
+    """Decoded sets and stand-ins go to a folder of the test run, not to the user's."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+def draw_small(data: Path, train: int = 8, validation: int = 4) -> Path:
+    """A data folder whose p1_data holds a few drawn images of each class; returns the p1_data folder."""
+    folder = data / "hw1_data" / "p1_data"
+    synthetic.draw_p1(folder, train, validation)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def data(tmp_path_factory) -> Path:
+    """A --data folder with a small p1_data. Read only: tests that break something draw their own."""
+    folder = tmp_path_factory.mktemp("data")
+    draw_small(folder)
+    return folder
+
+
+def run_script(*arguments, cwd: Path | None = None, **environment) -> subprocess.CompletedProcess:
+    """Run a script of this repository in a process of its own, its output as text."""
+    import os
+
+    command = [sys.executable, str(ROOT / arguments[0]), *map(str, arguments[1:])]
+    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, env=os.environ | environment, timeout=300)

@@ -1,0 +1,72 @@
+"""common/augment.py: each operation against its definition or torchvision, one draw per image, no chance but `u`."""
+
+import pytest
+import torch
+from torchvision.transforms import functional as vision
+
+from common.augment import Crop, Cutout, Flip, Normalise, PerImage, Pipeline, Resize, Rotate
+
+IMAGES = torch.randint(0, 256, (6, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+U = torch.rand(6, 8, generator=torch.Generator().manual_seed(1))
+
+
+def test_crop_is_a_window_of_the_padded_image():
+    u = torch.tensor([[0.0, 0.0], [0.5, 0.5], [0.999, 0.999], [0.0, 0.999], [0.2, 0.7], [0.9, 0.1]])
+    out = Crop(4)(IMAGES, u)
+    padded = torch.nn.functional.pad(IMAGES.float(), (4,) * 4, mode="reflect").byte()
+    for i, (top, left) in enumerate((u * 9).long().tolist()):
+        assert torch.equal(out[i], padded[i, :, top : top + 32, left : left + 32])
+    assert torch.equal(out[1], IMAGES[1])
+
+
+def test_flip():
+    out = Flip(0.5)(IMAGES, torch.tensor([[0.1], [0.6], [0.49], [0.5], [0.0], [0.99]]))
+    for i, flipped in enumerate([True, False, True, False, True, False]):
+        assert torch.equal(out[i], IMAGES[i].flip(-1) if flipped else IMAGES[i])
+
+
+@pytest.mark.parametrize("shape", [(32, 32), (40, 24)])
+def test_rotate_as_torchvision(shape):
+    images = torch.nn.functional.interpolate(IMAGES.float(), shape)
+    u = torch.linspace(0, 0.999, 6)[:, None]
+    out = Rotate(10)(images, u)
+    for i in range(6):
+        expected = vision.rotate(images[i], float((2 * u[i] - 1) * 10))
+        assert (out[i] != expected).any(0).float().mean() < 0.01  # pixels on the very edge may round to the other side
+
+
+def test_cutout_covers_a_square():
+    out = Cutout(8)(torch.ones(6, 1, 32, 32), torch.full((6, 2), 0.5))
+    assert (out == 0).sum() == 6 * 64 and (out[:, :, 12:20, 12:20] == 0).all()
+    assert (Cutout(8)(torch.ones(1, 1, 32, 32), torch.zeros(1, 2)) == 0).sum() == 16  # cut at the border
+
+
+def test_normalise():
+    out = Normalise((0.5, 0.5, 0.5), (0.25, 0.5, 1.0))(IMAGES, U)
+    expected = vision.normalize(IMAGES.float() / 255, (0.5, 0.5, 0.5), (0.25, 0.5, 1.0))
+    assert torch.allclose(out, expected, atol=1e-5)
+    assert out.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_resize():
+    assert Resize(32)(IMAGES, U) is IMAGES
+    assert torch.allclose(Resize(48)(IMAGES, U), vision.resize(IMAGES.float(), [48, 48], antialias=True), atol=1e-3)
+
+
+@pytest.mark.parametrize("operation", [Crop(4), Flip(), Rotate(10), Cutout(8), PerImage("AutoAugment"), PerImage("RandomErasing")])
+def test_each_image_has_its_own_draw(operation):
+    images, u = IMAGES[:1].expand(64, -1, -1, -1), torch.rand(64, operation.draws, generator=torch.Generator().manual_seed(2))
+    state = torch.get_rng_state()
+    out = operation(images, u)
+    assert torch.equal(state, torch.get_rng_state())
+    assert out.shape == images.shape and len(out.float().flatten(1).unique(dim=0)) > 1
+    assert torch.equal(operation(images, u), out)
+    assert torch.equal(operation(images[10:20], u[10:20]), out[10:20])  # so that ranks may share a batch
+
+
+def test_pipeline_hands_out_draws_in_order():
+    pipeline = Pipeline(Crop(4), Flip(), Normalise())
+    assert pipeline.draws == 3
+    u = U[:, :3]
+    assert torch.equal(pipeline(IMAGES, u), Normalise()(Flip()(Crop(4)(IMAGES, u[:, :2]), u[:, 2:]), u))
+    assert repr(pipeline).startswith("Crop(padding=4), Flip(p=0.5), Normalise(")

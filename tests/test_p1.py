@@ -1,0 +1,273 @@
+"""hw1 problem 1, through the scripts' own main: training, resuming, figures, and the graders' interface."""
+
+import argparse
+import csv
+import json
+import shutil
+
+import pytest
+import torch
+from conftest import run_script
+from PIL import Image
+
+from common.augment import Pipeline, Resize
+from common.setup import UsageError, load_checkpoint, save_checkpoint
+from hw1 import p1_inference, p1_models, p1_pca, p1_recipes, p1_train, p1_tsne
+
+REPORTS = [("f22a", "A"), ("f22a", "B"), ("f22b", "A"), ("f22b", "B"), ("f23", "A"), ("f23", "B")]
+
+
+def train(data, out, *options) -> dict:
+    return p1_train.main(p1_train.parse_args(["--data", str(data), "--out", str(out), *map(str, options)]))
+
+
+@pytest.fixture(scope="module")
+def trained(data, tmp_path_factory):
+    """An --out folder with f22a's model A after three quick epochs."""
+    out = tmp_path_factory.mktemp("out")
+    run = train(data, out, "--report", "f22a", "--model", "A", "--quick", "--batch-size", 50)
+    (out / "checkpoints/f22a-A-quick-batch_size50").rename(out / "checkpoints/f22a-A-quick")
+    return out, run
+
+
+def test_training_learns_and_keeps_what_figures_need(trained):
+    out, run = trained
+    folder, history = out / "checkpoints/f22a-A-quick", run["history"]
+    assert sorted(path.name for path in folder.iterdir()) == [
+        *("best.pth", "epoch-001.pth", "epoch-004.pth", "epoch-008.pth", "last.pth", "run.json")
+    ]
+    assert history[-1]["train_loss"] < history[0]["train_loss"] and len(history) == 8
+    assert run["kept"]["validation_accuracy"] == max(epoch["validation_accuracy"] for epoch in history)
+    item = json.loads((out / "f22a-1.2.json").read_text())
+    assert item["reproduced"] == {"A": run["kept"]["validation_accuracy"]} and item["reported"] == {"A": 0.5544, "B": 0.8976}
+    assert item["quick"] is True and item["data"] == {"name": "p1_data", "train": 400, "validation": 200}
+    assert "epochs 8, not 90" in " ".join(item["deviations"])
+
+
+@pytest.mark.parametrize(("report", "model"), [("f22a", "A"), ("f23", "A")])
+def test_resume_gives_the_same_network(data, tmp_path, report, model):
+    options = ["--report", report, "--model", model, "--quick", "--image-size", 32, "--epochs", 2, "--batch-size", 80]
+    whole = train(data, tmp_path / "whole", *options)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(p1_train, "evaluate", interrupt_after(1))
+        with pytest.raises(KeyboardInterrupt):
+            train(data, tmp_path / "parts", *options)
+    parts = train(data, tmp_path / "parts", *options, "--resume")
+    for name in ("train_loss", "validation_loss", "validation_accuracy"):
+        assert [epoch[name] for epoch in parts["history"]] == [epoch[name] for epoch in whole["history"]]
+    last = [load_checkpoint(next((tmp_path / run).glob("checkpoints/*/last.pth")), "")["model"] for run in ("whole", "parts")]
+    assert all(torch.equal(last[0][key], last[1][key]) for key in last[0])
+
+
+def interrupt_after(epochs: int):
+    done, evaluate = [], p1_train.evaluate
+
+    def interrupted(*arguments):
+        if len(done) == epochs:
+            raise KeyboardInterrupt
+        done.append(1)
+        return evaluate(*arguments)
+
+    return interrupted
+
+
+def test_resume_with_other_settings_is_refused(data, trained):
+    with pytest.raises(UsageError, match=r"batch_size"):
+        train(data, trained[0], "--report", "f22a", "--model", "A", "--quick", "--resume")
+
+
+@pytest.mark.parametrize(("report", "model"), [*REPORTS, (None, "best")])
+def test_recipes_build_and_differ_as_stated(report, model):
+    recipe = p1_recipes.recipe(report, model)
+    assert recipe.train_pipeline(0)(torch.zeros(2, 3, 32, 32, dtype=torch.uint8), torch.rand(2, 8)).shape[2:] == (
+        *[recipe.small_size or recipe.image_size] * 2,
+    )
+    assert isinstance(json.dumps(recipe.settings()), str)
+    assert recipe.pretrained == (model == "B")
+
+
+def test_schedules():
+    assert [p1_recipes.warm_up_then_linear(epoch, 100) for epoch in (0, 15, 30, 65, 99)] == pytest.approx([0, 0.5, 1, 0.5, 1 / 70])
+    assert [p1_recipes.cosine(epoch, 50) for epoch in (0, 0.9, 25, 49)] == pytest.approx([1, 1, 0.5, 0.000987], rel=1e-3)
+    assert [p1_recipes.one_cycle(epoch, 10) for epoch in (0, 1, 2, 6, 10)] == pytest.approx([0.1, 0.55, 1, 0.5, 0])
+
+
+def test_first_epoch_of_f23_learns_nothing_as_in_its_report(data, tmp_path):
+    run = train(data, tmp_path, "--report", "f23", "--model", "A", "--quick", "--epochs", 1, "--batch-size", 100)
+    assert run["history"][0]["lr"] == 0
+    first = load_checkpoint(tmp_path / "checkpoints/f23-A-quick-epochs1-batch_size100/epoch-001.pth", "")["model"]
+    torch.manual_seed(0)
+    from common.setup import seed_everything
+
+    seed_everything(0)
+    assert torch.equal(first["fc.6.weight"], p1_models.build("resnet18_mlp").state_dict()["fc.6.weight"])
+
+
+def test_kept_epochs_and_best_by_loss():
+    assert p1_recipes.recipe("f22a", "A").kept_epochs() == (1, 36, 90) and p1_recipes.recipe("f23", "B").kept_epochs() == (1, 50, 100)
+    history = [{"validation_loss": loss, "validation_accuracy": hit} for loss, hit in [(2.0, 0.3), (1.5, 0.4), (1.6, 0.5)]]
+    assert not p1_train.is_best(history, "loss") and p1_train.is_best(history, "accuracy") and p1_train.is_best(history[:2], "loss")
+
+
+# ---- weights ----
+
+
+@pytest.mark.parametrize("network", ["densenet121", "resnet18_mlp"])
+def test_torchvision_files_are_read(tmp_path, network):
+    from torchvision import models
+
+    torch.manual_seed(1)
+    published = models.get_model(p1_models.TORCHVISION[network][0]).state_dict()
+    old = {key.replace(".norm1.", ".norm.1.").replace(".conv2.", ".conv.2.") if "denselayer" in key else key: v for key, v in published.items()}
+    torch.save(old, tmp_path / "file.pth")
+    state = p1_models.build(network, str(tmp_path / "file.pth")).state_dict()
+    same = [key for key in state if key in published and torch.equal(state[key], published[key])]
+    assert len(same) == len([key for key in published if not key.startswith(("classifier.", "fc."))])
+
+
+def test_file_of_another_network_is_named(tmp_path):
+    torch.save(p1_models.build("small_cnn").state_dict(), tmp_path / "small.pth")
+    with pytest.raises(UsageError, match=r"small\.pth belongs to another model"):
+        p1_models.build("resnet18_mlp", str(tmp_path / "small.pth"))
+
+
+def test_published_weights_that_cannot_be_fetched(monkeypatch, tmp_path):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+
+    def no_network(*arguments, **options):
+        raise OSError("no network")
+
+    monkeypatch.setattr(torch.hub, "download_url_to_file", no_network)
+    with pytest.raises(UsageError, match=r"put https://.*resnet18-.*\.pth at .*checkpoints/resnet18-.* or use --weights none"):
+        p1_models.build("resnet18_mlp", "default")
+    with pytest.raises(UsageError, match="nobody publishes"):
+        p1_models.build("resnet9", "default")
+
+
+# ---- figures ----
+
+
+def figure_args(script, data, out, *options):
+    return script.parse_args(["--report", "f22a", "--quick", "--data", str(data), "--out", str(out), *options])
+
+
+def test_pca_and_tsne(data, trained):
+    out, run = trained
+    flat = p1_pca.main(figure_args(p1_pca, data, out))
+    assert flat["reproduced"]["accuracy"] == pytest.approx(run["history"][-1]["validation_accuracy"])
+    assert 0 < flat["reproduced"]["explained variance"][1] <= flat["reproduced"]["explained variance"][0] < 1
+    found = p1_tsne.main(figure_args(p1_tsne, data, out))["reproduced"]
+    for stage, epoch in zip(("first", "middle", "last"), (1, 4, 8), strict=True):
+        assert found[stage]["epoch"] == epoch
+        assert found[stage]["accuracy"] == pytest.approx(run["history"][epoch - 1]["validation_accuracy"])
+        assert found[stage]["loss"] == pytest.approx(run["history"][epoch - 1]["validation_loss"], abs=1e-3)
+    assert (out / "f22a-1.5.png").exists() and (out / "f22a-1.6.png").exists()
+
+
+def test_figure_without_training_names_the_command(data, tmp_path):
+    with pytest.raises(UsageError, match=r"first run: python hw1/p1_train\.py --report f22a --model A --quick"):
+        p1_pca.main(figure_args(p1_pca, data, tmp_path))
+
+
+def test_pca_against_the_eigenvalues():
+    feats = torch.randn(200, 5, generator=torch.Generator().manual_seed(0)) * torch.tensor([5.0, 3, 1, 1, 1])
+    points, shares = p1_pca.pca(feats)
+    values = torch.linalg.eigvalsh(torch.cov(feats.T.double())).flip(0)
+    assert shares == pytest.approx((values[:2] / values.sum()).tolist()) and points.var(0).tolist() == pytest.approx(values[:2].tolist())
+
+
+# ---- the graders' interface ----
+
+
+@pytest.fixture(scope="module")
+def folder(data, tmp_path_factory):
+    """A folder with a space in its name: images of several kinds and sizes, names out of order."""
+    folder = tmp_path_factory.mktemp("in") / "some images"
+    folder.mkdir()
+    sources = sorted((data / "hw1_data/p1_data/val_50").glob("*.png"))[:4]
+    shutil.copy(sources[0], folder / "zz.png")
+    with Image.open(sources[1]) as picture:
+        picture.convert("L").save(folder / "grey.PNG")
+        picture.resize((100, 60)).save(folder / "big.jpg")
+        picture.convert("RGBA").save(folder / "a, b.png")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def weights(trained):
+    return trained[0] / "checkpoints/f22a-A-quick/best.pth"
+
+
+def classify(folder, out_csv, weights):
+    return p1_inference.main(p1_inference.parse_args([str(folder), str(out_csv), "--weights", str(weights)]))
+
+
+def test_csv(folder, weights, tmp_path):
+    labels = classify(folder, tmp_path / "new folder" / "out.csv", weights)["labels"]
+    with open(tmp_path / "new folder" / "out.csv", newline="") as file:
+        rows = list(csv.reader(file))
+    assert rows[0] == ["filename", "label"] and [name for name, _ in rows[1:]] == ["a, b.png", "big.jpg", "grey.PNG", "zz.png"]
+    assert all(int(label) == labels[name] and 0 <= int(label) < 50 for name, label in rows[1:])
+
+
+def test_labels_are_the_networks(data, weights, tmp_path):
+    source = data / "hw1_data/p1_data"
+    args = [str(source / "val_50"), str(tmp_path / "o.csv"), "--weights", str(weights), "--answers", str(source / "val_gt.csv")]
+    found = p1_inference.main(p1_inference.parse_args(args))
+    state = load_checkpoint(weights, "")
+    model = p1_models.build("small_cnn").eval()
+    model.load_state_dict(state["model"])
+    from common.data import load_p1
+
+    split = load_p1(str(data)).validation
+    logits = p1_models.predict(model, p1_recipes.validation_pipeline(32)(split.images, torch.empty(0, 0)))
+    expected = dict(zip(split.names, logits.argmax(1).tolist(), strict=True))
+    assert found["labels"] == expected
+    assert found["accuracy"] == pytest.approx(sum(expected[n] == t for n, t in zip(split.names, split.target, strict=True)) / len(split))
+
+
+def test_unreadable_images_do_not_stop_the_others(folder, weights, tmp_path):
+    broken = tmp_path / "in"
+    shutil.copytree(folder, broken)
+    (broken / "bad.png").write_text("text")
+    done = run_script("hw1/p1_inference.py", broken, tmp_path / "out.csv", "--weights", weights)
+    assert done.returncode == 1 and "bad.png" in done.stderr and "Traceback" not in done.stderr
+    assert len((tmp_path / "out.csv").read_text().splitlines()) == 5
+
+
+@pytest.mark.parametrize("kind", ["other", "cut", "settings", "missing"])
+def test_bad_weights(folder, weights, tmp_path, kind):
+    path = tmp_path / "w.pth"
+    state = load_checkpoint(weights, "")
+    if kind == "other":
+        save_checkpoint(path, state | {"model": p1_models.build("resnet9").state_dict()})
+    elif kind == "settings":
+        save_checkpoint(path, state["model"])
+    elif kind == "cut":
+        path.write_bytes(weights.read_bytes()[:5000])
+    with pytest.raises(UsageError, match=r"w\.pth"):
+        classify(folder, tmp_path / "out.csv", path)
+    assert not (tmp_path / "out.csv").exists()
+
+
+@pytest.mark.parametrize("make", ["empty", "missing"])
+def test_no_images(weights, tmp_path, make):
+    if make == "empty":
+        (tmp_path / "in").mkdir()
+    with pytest.raises(UsageError, match="in"):
+        classify(tmp_path / "in", tmp_path / "out.csv", weights)
+
+
+def test_pipelines_of_training_and_inference_resize_alike():
+    images = torch.randint(0, 256, (2, 3, 32, 32), dtype=torch.uint8)
+    one = Pipeline(Resize(64))(images, torch.empty(2, 0))
+    assert torch.equal(one[1], Resize(64)(images[1:], torch.empty(1, 0))[0])
+
+
+def test_parse_args_refuses_nonsense():
+    for options in (["--model", "C"], ["--model", "A", "--epochs", "0"], ["--model", "A", "--lr", "nan"]):
+        with pytest.raises(SystemExit) as stop:
+            p1_train.parse_args(options)
+        assert stop.value.code == 2
+    with pytest.raises(UsageError, match="--report None --model A"):
+        p1_train.main(argparse.Namespace(**vars(p1_train.parse_args(["--model", "A"]))))

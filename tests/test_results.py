@@ -1,0 +1,47 @@
+"""common/results.py: what a result says, and which result may take another's place."""
+
+import argparse
+import json
+
+import torch
+
+from common import figures, results, setup
+
+
+def write(out, quick=False, **fields):
+    args = argparse.Namespace(out=out, quick=quick, seed=3)
+    figure, grid = figures.new_figure()
+    grid[0, 0].plot([1, 2])
+    fields = {"data": {"name": "p1_data"}, "reproduced": {"A": 0.5}} | fields
+    return results.write_result(args, setup.Runtime(torch.device("cpu"), False), "f22a 1.2", "title", figures={"": figure}, **fields)
+
+
+def test_entries(tmp_path):
+    content = write(tmp_path)
+    assert json.loads((tmp_path / "f22a-1.2.json").read_text()) == content
+    assert content["files"] == ["f22a-1.2.png"] and (tmp_path / "f22a-1.2.png").stat().st_size > 1000
+    assert content["seed"] == 3 and content["device"].startswith("cpu (") and content["versions"]["torch"] == torch.__version__
+    assert {"item", "title", "script", "command", "data", "quick", "seconds", "commit"} <= content.keys()
+
+
+def test_worse_never_replaces_better(tmp_path, capsys):
+    path = tmp_path / "f22a-1.2.json"
+    for better, worse in [
+        ({"quick": False}, {"quick": True}),
+        ({"quick": True}, {"quick": False, "data": {"name": "synthetic"}}),
+        ({"deviations": []}, {"deviations": ["epochs 1, not 90"]}),
+    ]:
+        path.unlink(missing_ok=True)
+        write(tmp_path, reproduced={"A": 0.1}, **worse)
+        write(tmp_path, reproduced={"A": 0.2}, **better)
+        picture = (tmp_path / "f22a-1.2.png").stat().st_mtime_ns
+        write(tmp_path, reproduced={"A": 0.3}, **worse)
+        assert results.read_json(path)["reproduced"] == {"A": 0.2} and (tmp_path / "f22a-1.2.png").stat().st_mtime_ns == picture
+        assert "is kept" in capsys.readouterr().err
+        write(tmp_path, reproduced={"A": 0.4}, **better)
+        assert results.read_json(path)["reproduced"] == {"A": 0.4}
+
+
+def test_fifty_classes_can_be_told_apart():
+    styles = figures.class_styles(50)
+    assert len({(style["color"], style["marker"]) for style in styles}) == 50

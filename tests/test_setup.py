@@ -1,0 +1,96 @@
+"""common/setup.py: checkpoints that are whole or absent, refusals in one line, exit codes, seeds."""
+
+import argparse
+import pickle
+import random
+
+import numpy as np
+import pytest
+import torch
+
+from common import setup
+from common.setup import UsageError
+
+
+def test_checkpoint_there_and_back(tmp_path):
+    path = tmp_path / "new" / "a.pth"
+    setup.save_checkpoint(path, {"model": {"w": torch.arange(3.0)}, "history": [{"loss": 1.5}], "sizes": (1, 2)})
+    state = setup.load_checkpoint(path, "")
+    assert torch.equal(state["model"]["w"], torch.arange(3.0)) and state["history"] == [{"loss": 1.5}]
+    assert [file.name for file in path.parent.iterdir()] == ["a.pth"]
+
+
+def test_failed_write_keeps_the_old_file(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+    with pytest.raises(ZeroDivisionError), setup.replacing(path) as temporary:
+        temporary.write_text("half")
+        raise ZeroDivisionError
+    assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
+
+
+def test_unwritable_output_is_wrong_use(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UsageError, match="cannot write"), setup.replacing(tmp_path / "file" / "a.csv"):
+        pass
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(UsageError, match="cannot write"), setup.replacing(tmp_path / "folder") as temporary:
+        temporary.write_text("")
+
+
+class Harmful:
+    def __reduce__(self):
+        return open, ("harmed", "w")
+
+
+def test_bad_checkpoints_are_refused(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    torch.save({"a": torch.zeros(1000)}, tmp_path / "cut.pth")
+    (tmp_path / "cut.pth").write_bytes((tmp_path / "cut.pth").read_bytes()[:2000])
+    torch.save(torch.zeros(3), tmp_path / "tensor.pth")
+    torch.save({"a": Harmful()}, tmp_path / "harm.pth")
+    (tmp_path / "pickle.pth").write_bytes(pickle.dumps(Harmful()))
+    (tmp_path / "text.pth").write_text("no checkpoint")
+    (tmp_path / "empty.pth").write_bytes(b"")
+    (tmp_path / "folder.pth").mkdir()
+    for path in [*tmp_path.glob("*.pth"), tmp_path / "missing.pth"]:
+        with pytest.raises(UsageError, match="do this") as error:
+            setup.load_checkpoint(path, "do this")
+        assert path.name in str(error.value) and "\n" not in str(error.value)
+    assert not (tmp_path / "harmed").exists()
+
+
+def test_weights_of_another_model_are_named():
+    with pytest.raises(UsageError, match=r"other\.pth belongs to another model.*weight"):
+        setup.load_weights(torch.nn.Linear(2, 3), torch.nn.Linear(4, 3).state_dict(), "other.pth")
+
+
+@pytest.mark.parametrize(
+    ("error", "code"), [(None, 0), (UsageError("wrong\nuse"), 2), (setup.Incomplete("half"), 1), (KeyboardInterrupt(), 130)]
+)
+def test_exit_codes(error, code, capsys):
+    def main(args):
+        if error:
+            raise error
+
+    if code == 0:
+        setup.run(main, argparse.Namespace())
+        return
+    with pytest.raises(SystemExit) as stop:
+        setup.run(main, argparse.Namespace())
+    assert stop.value.code == code and capsys.readouterr().err.count("\n") == 1
+
+
+def test_seeds():
+    def draws(*seed):
+        setup.seed_everything(*seed)
+        return random.random(), np.random.rand(), torch.rand(()).item()
+
+    assert draws(1) == draws(1) and len({draws(1), draws(2), draws(1, 1), draws(2, 1)}) == 4
+
+
+def test_no_cuda_is_said(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(UsageError, match="--device cuda"):
+        setup.start(argparse.Namespace(device="cuda", seed=0))
+    assert setup.start(argparse.Namespace(device="auto", seed=0)).device.type == "cpu"
