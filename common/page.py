@@ -34,6 +34,7 @@ REPORTS = {  # in the order of the page
 BADGES = {
     "synthetic stand-in": "ran on images that the program drew in place of the course's; its numbers cannot be compared with the report's",
     "quick run": "a small version of the experiment: fewer images, steps or epochs than the report's",
+    "other settings": "the run differs from the report in the settings that its section names",
     "weights: none": "the networks started from random weights",
 }
 MARKS = {True: ("✓", "yes", "holds"), False: ("✗", "no", "does not hold"), None: ("?", "muted", "not decided")}
@@ -44,6 +45,7 @@ SHAPES = {  # of the fields that are taken apart; the others may hold any JSON v
     "versions": {},
     "claims": [{"holds": (bool, type(None))}],
     "files": [str],
+    "deviations": [str],
     "tables": [{"header": [], "rows": [[]]}],
 }
 TITLE = "Report items, reproduced"
@@ -51,40 +53,6 @@ ABOUT = (
     "The numbered tables and figures of five computer vision reports, run again: what the report states beside what a run measured. "
     "Built from the JSON files beside this page alone; what one side does not give is a dash."
 )
-CSS = """
-:root { color-scheme: light dark; --ground: #fff; --text: #1d2330; --muted: #5b6472; --line: #dfe3e8; --soft: #f5f7f9;
-  --link: #0b5cad; --yes: #14743a; --no: #b3261e; --badge: #ffefcc; }
-@media screen and (prefers-color-scheme: dark) { :root { --ground: #14171c; --text: #e3e6eb; --muted: #9aa4b2; --line: #313741;
-  --soft: #1c2027; --link: #7db7f5; --yes: #6fd08f; --no: #ff8f86; --badge: #4a3808; } }
-body { margin: 0 auto; max-width: 64rem; padding: 2rem 1.25rem 5rem; background: var(--ground); color: var(--text);
-  font: 1rem/1.55 system-ui, sans-serif; overflow-wrap: break-word; }
-h1 { font-size: 1.8rem; line-height: 1.2; margin: 0 0 .5rem; }
-h2 { font-size: 1.3rem; margin: 3.5rem 0 0; padding-bottom: .3rem; border-bottom: 2px solid var(--line); }
-h3 { font-size: 1.1rem; margin: 0 0 .25rem; }
-h4 { font-size: .95rem; margin: 1.25rem 0 .25rem; }
-a, summary { color: var(--link); } .yes { color: var(--yes); } .no { color: var(--no); }
-.muted { color: var(--muted); font-weight: normal; } .small, .index, details { font-size: .87rem; }
-.badge { padding: .1rem .55rem; border-radius: 1rem; background: var(--badge); font-size: .8rem; white-space: nowrap; }
-section { padding: 1.75rem 0 .5rem; } section + section { border-top: 1px solid var(--line); }
-table { border-collapse: collapse; margin: .75rem 0; font-variant-numeric: tabular-nums; } .wide { overflow-x: auto; }
-th, td { padding: .35rem 1rem .35rem 0; text-align: left; vertical-align: top; border-bottom: 1px solid var(--line); }
-thead { color: var(--muted); font-size: .85rem; }
-.index { width: 100%; } .index td { width: 26%; } .index td:last-child { width: 14%; }
-.index th:not([colspan]) { white-space: nowrap; } .index [colspan] { padding-top: 1.4rem; }
-ul { margin: .75rem 0; padding: 0; list-style: none; }
-.claims li { padding-left: 1.5rem; } .claims [role] { float: left; margin-left: -1.5rem; font-weight: 700; }
-figure { margin: 1rem 0; } figure a { display: block; padding: .5rem; background: #fff; border: 1px solid var(--line); }
-img { display: block; max-width: 100%; height: auto; margin: auto; }
-code { font: .85rem/1.5 ui-monospace, monospace; } summary { margin: .5rem 0; cursor: pointer; }
-.command { display: block; padding: .45rem .7rem; background: var(--soft); user-select: all; overflow-wrap: anywhere; }
-dl { display: grid; grid-template-columns: fit-content(45%) 1fr; gap: .15rem 1rem; margin: 0; } dt, dd { margin: 0; min-width: 0; }
-@media screen and (max-width: 44rem) { .index thead { display: none; }
-  .index tr, .index td, .index th { display: block; width: auto !important; border: 0; padding: 0; }
-  .index tr { padding: .5rem 0; border-bottom: 1px solid var(--line); }
-  .index td[data-label]::before { content: attr(data-label) ": "; color: var(--muted); } }
-@media print { body { max-width: none; padding: 0; font-size: 10pt; } figure, tr, li { break-inside: avoid; }
-  h2, h3, h4 { break-after: avoid; } details::details-content { content-visibility: visible; block-size: auto; } }
-"""
 
 # ---- from files to words, for the page and the README alike ----
 
@@ -162,7 +130,8 @@ def summary(value, most: int | None = None) -> str:
 
 def badges(content: dict) -> list[str]:
     """What a reader must know before the numbers: those of BADGES that apply."""
-    applies = (is_synthetic(content), content.get("quick") is True, content.get("weights") == "none")
+    quick = content.get("quick") is True
+    applies = (is_synthetic(content), quick, bool(content.get("deviations")) and not quick, content.get("weights") == "none")
     return [badge for badge, holds in zip(BADGES, applies, strict=True) if holds]
 
 
@@ -205,9 +174,10 @@ def page_html(out: Path, results: dict[str, dict], damaged: dict[str, str]) -> s
     """The whole page; `out` is where the figures are looked for."""
     header = tag("header", tag("h1", TITLE), tag("p", ABOUT, class_="muted"), *head_html(results), *damaged_html(damaged))
     sections = [part for key, group in by_report(results) for part in (heading("h2", key), *(section_html(out, *entry) for entry in group))]
+    style = Path(__file__).with_name("page.css").read_text(encoding="utf-8")
     return f"""<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{TITLE}</title><link rel="icon" href="data:,"><style>{CSS}</style></head>
+<title>{TITLE}</title><link rel="icon" href="data:,"><style>{style}</style></head>
 <body>{header}{tag("main", index_html(results) if results else Html(), *sections)}</body></html>
 """
 
@@ -273,6 +243,7 @@ def section_html(out: Path, file: str, content: dict) -> Html:
         "section",
         tag("h3", f"{content['item']} · {text(content.get('title'))}"),
         *(tag("span", badge, class_="badge") for badge in badges(content)),
+        *(tag("p", f"Not as in the report: {text(content['deviations'])}.", class_="small") for _ in content.get("deviations", [])[:1]),
         comparison_html(content),
         tag("ul", *claims, class_="claims") if claims else Html(),
         *(figure_html(out, name, content) for name in content.get("files", [])),
@@ -373,7 +344,7 @@ def main(args: argparse.Namespace) -> Path:
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="Build the results page, or the README's table.")
+    parser = setup.Parser(description="Build the results page, or the README's table.")
     choice = parser.add_mutually_exclusive_group()
     choice.add_argument("--out", type=Path, default=ROOT / "results", help="folder with results, where index.html goes (default: results/)")
     choice.add_argument("--readme", action="store_true", help="rewrite the README's table from docs/results instead")

@@ -34,6 +34,16 @@ class Incomplete(Exception):
 # ---- command line ----
 
 
+class Parser(argparse.ArgumentParser):
+    """An argparse parser that shows a script's docstring under --help, and says what is wrong in one line (exit code 2)."""
+
+    def __init__(self, **options):
+        super().__init__(formatter_class=argparse.RawDescriptionHelpFormatter, **options)
+
+    def error(self, message: str):
+        self.exit(2, f"error: {message}; {self.prog} --help shows the options\n")
+
+
 def add_common_arguments(parser: argparse.ArgumentParser) -> None:
     """The options that every script has."""
     parser.add_argument("--data", help="folder with hw1_data/, hw2_data/, hw3_data/ (default: data/), or 'synthetic'")

@@ -14,7 +14,7 @@ import torch
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 
-from common import architecture, results, setup
+from common import architecture, diagram, results, setup
 from hw1 import p1_models
 from hw1.p1_recipes import RECIPES
 
@@ -26,7 +26,7 @@ def draw_model(report: str, model: str, runtime: setup.Runtime):
     recipe = RECIPES[report, model]
     image = torch.zeros(1, 3, recipe.image_size, recipe.image_size, device=runtime.device)
     stages = architecture.stages(runtime.place(p1_models.build(recipe.network)), image)
-    return architecture.draw(stages, f"{report} model {model}, {recipe.network}"), sum(stage.parameters for stage in stages)
+    return diagram.draw(stages, f"{report} model {model}, {recipe.network}"), sum(stage.parameters for stage in stages)
 
 
 def main(args: argparse.Namespace) -> dict:
@@ -51,7 +51,7 @@ def main(args: argparse.Namespace) -> dict:
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = setup.Parser(description=__doc__)
     parser.add_argument("--report", required=True, choices=sorted(MODELS))
     setup.add_common_arguments(parser)
     return parser.parse_args(argv)

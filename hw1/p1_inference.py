@@ -90,7 +90,7 @@ def main(args: argparse.Namespace) -> dict:
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = setup.Parser(description=__doc__)
     parser.add_argument("in_dir", type=Path)
     parser.add_argument("out_csv", type=Path)
     parser.add_argument("--weights", type=Path, default=WEIGHTS, help="a checkpoint of p1_train.py (default: hw1/checkpoints/p1.pth)")

@@ -64,7 +64,7 @@ def main(args: argparse.Namespace) -> dict:
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = setup.Parser(description=__doc__)
     p1_embedding.add_arguments(parser)
     return parser.parse_args(argv)
 

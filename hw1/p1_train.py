@@ -142,7 +142,7 @@ def main(args: argparse.Namespace) -> dict:
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = setup.Parser(description=__doc__)
     parser.add_argument("--report", choices=("f22a", "f22b", "f23"))
     parser.add_argument("--model", choices=("A", "B", "best"), required=True)
     parser.add_argument("--image-size", type=setup.positive_int, help="input pixels, for smaller machines")

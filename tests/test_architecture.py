@@ -8,7 +8,7 @@ from matplotlib.patches import FancyBboxPatch
 from torch import nn
 from torchvision import models
 
-from common import architecture, figures
+from common import architecture, diagram, figures, tracing
 from hw1 import p1_architecture
 
 
@@ -59,7 +59,7 @@ def total(model):
 
 
 def test_trace_records_shapes_parameters_and_what_each_layer_works_on(small):
-    root = architecture.trace(small, image(16))
+    root = tracing.trace(small, image(16))
     stem, blocks = root.children[:2]
     assert root.parameters == total(small) and root.output == (5,)
     assert [(layer.name, layer.output) for layer in stem.children][::3] == [("0.0", (4, 8, 8)), ("0.3", (4, 4, 4))]
@@ -74,18 +74,18 @@ def test_trace_leaves_the_model_as_it_was(small):
     small.train()
     small[0][1].eval()
     modes, buffers = [module.training for module in small.modules()], [buffer.clone() for buffer in small.buffers()]
-    architecture.trace(small, image(16))
+    tracing.trace(small, image(16))
     assert [module.training for module in small.modules()] == modes
     assert all(torch.equal(before, after) for before, after in zip(buffers, small.buffers(), strict=True))
     with pytest.raises(RuntimeError):
-        architecture.trace(small, image(16, channels=4))
+        tracing.trace(small, image(16, channels=4))
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in small.modules())
     assert small.training and not small[0][1].training
 
 
 def test_in_place_layers_do_not_change_what_is_found(small):
     twin = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(inplace=True), nn.Conv2d(4, 4, 3), nn.ReLU(inplace=True))
-    assert [layer.sources for layer in architecture.trace(twin, image(16)).layers()] == [[0], [1], [2], [3]]
+    assert [layer.sources for layer in tracing.trace(twin, image(16)).layers()] == [[0], [1], [2], [3]]
 
 
 # ---- stages ----
@@ -143,14 +143,14 @@ def test_what_belongs_to_no_layer_is_counted_apart():
     assert [(stage.kind, stage.parameters) for stage in found] == [
         ("input", 0),
         ("conv", 4 * 4 * 9 + 4),
-        ("other", 4 * 8 * 8 + 7 * 5 + 5),
         ("output", 0),
+        ("other", 4 * 8 * 8 + 7 * 5 + 5),
     ]
     assert architecture.describe(model, image(8, channels=4))["weighted layers"] == 2
 
 
 def test_a_sum_with_a_parameter_is_no_join():
-    assert [layer.type for layer in architecture.trace(Unusual(), image(8, channels=4)).layers()] == ["Conv2d", "Conv2d"]
+    assert [layer.type for layer in tracing.trace(Unusual(), image(8, channels=4)).layers()] == ["Conv2d", "Conv2d"]
 
 
 def test_blocks_of_different_stages_stay_apart_even_if_their_shapes_agree():
@@ -194,7 +194,7 @@ def test_stages_that_differ_in_width_share_one_block():
 @pytest.mark.parametrize("network", ["resnet50", "densenet121", "convnext_tiny", "googlenet", "vgg11"])
 def test_no_text_is_cut_or_leaves_its_box_or_overlaps_another(network):
     options = {"init_weights": False} if network == "googlenet" else {}
-    figure = architecture.draw(architecture.stages(models.get_model(network, **options), image(64)), network)
+    figure = diagram.draw(architecture.stages(models.get_model(network, **options), image(64)), network)
     renderer = figure.canvas.get_renderer()
     texts = [text for text in figure.axes[0].texts if text.get_text()]
     boxes = [text.get_window_extent(renderer) for text in texts]
@@ -206,6 +206,14 @@ def test_no_text_is_cut_or_leaves_its_box_or_overlaps_another(network):
         assert all(frame.x0 <= box.x0 and box.x1 <= frame.x1 and frame.y0 <= box.y0 and box.y1 <= frame.y1 for frame in around)
     lines = [box.shrunk(0.98, 0.7) for box in boxes]  # neighbouring lines may touch, not cross
     assert not any(one.overlaps(other) for i, one in enumerate(lines) for other in lines[:i])
+
+
+def test_the_first_blocks_shortcut_is_told():
+    texts = [
+        text.get_text().replace("\u00a0", " ") for text in diagram.draw(architecture.stages(models.resnet18(), image(64)), "").axes[0].texts
+    ]
+    assert any(text.startswith("first block of layer2, layer3, layer4: shortcut") for text in texts)
+    assert "conv 1×1, stride 2 · batch norm" in texts
 
 
 def test_the_script_writes_a_figure_for_each_network(tmp_path):

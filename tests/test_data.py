@@ -93,7 +93,11 @@ def test_named_data_folder_must_hold_something(tmp_path, make):
 def test_kinds_of_images(tmp_path, mode):
     grey = np.random.default_rng(0).integers(0, 256, (32, 32), dtype=np.uint8)
     path = tmp_path / ("a.jpg" if mode == "CMYK" else "a.png")
-    picture = Image.fromarray(grey.astype(np.uint16) * 257) if mode == "I;16" else Image.fromarray(grey).convert("L" if mode == "P" else "RGB").convert(mode)
+    picture = (
+        Image.fromarray(grey.astype(np.uint16) * 257)
+        if mode == "I;16"
+        else Image.fromarray(grey).convert("L" if mode == "P" else "RGB").convert(mode)
+    )
     picture.save(path)
     image = read_image(path)
     assert image.shape == (3, 32, 32) and image.dtype == torch.uint8
@@ -118,7 +122,7 @@ def test_batches_cover_everything_once():
     assert torch.cat([index for index, _, _ in walk]).sort().values.tolist() == list(range(103))
     assert [len(index) for index, _, _ in walk] == [20] * 5 + [3] and all(weight == 1 for _, _, weight in walk)
     u = torch.cat([u for _, u, _ in walk])
-    assert u.shape == (103, 2) and 0 <= u.min() and u.max() < 1 and len(u.unique()) > 200
+    assert u.shape == (103, 2) and u.min() >= 0 and u.max() < 1 and len(u.unique()) > 200
 
 
 def test_batches_are_shuffled_by_their_own_generator():

@@ -118,7 +118,9 @@ def test_torchvision_files_are_read(tmp_path, network):
 
     torch.manual_seed(1)
     published = models.get_model(p1_models.TORCHVISION[network][0]).state_dict()
-    old = {key.replace(".norm1.", ".norm.1.").replace(".conv2.", ".conv.2.") if "denselayer" in key else key: v for key, v in published.items()}
+    old = {
+        key.replace(".norm1.", ".norm.1.").replace(".conv2.", ".conv.2.") if "denselayer" in key else key: v for key, v in published.items()
+    }
     torch.save(old, tmp_path / "file.pth")
     state = p1_models.build(network, str(tmp_path / "file.pth")).state_dict()
     same = [key for key in state if key in published and torch.equal(state[key], published[key])]

@@ -1,0 +1,163 @@
+"""A page-wide block diagram of a network's stages."""
+
+import textwrap
+
+from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+from matplotlib.patches import FancyBboxPatch, Rectangle
+
+from common import figures
+from common.architecture import Stage, Step, merged, size_words
+
+TOP, LINE, GAP, PAD = 0.62, 0.17, 0.22, 0.12  # in inches: where the boxes begin, the height of a line, between boxes, inside them
+HUES = {  # indices into the palette
+    **{"conv": 0, "linear": 1, "residual": 2, "concatenating": 2, "resize": 3, "norm": 4, "activation": 4, "pool": 4, "branches": 5},
+    **{"branch": 5, "attention": 3},
+}
+SAYS = {
+    "residual": "residual block: what it computes is added to its input",
+    "concatenating": "concatenating block: what it computes is put beside its input",
+    "branches": "parallel block: branches from one input, put side by side",
+}
+
+
+def draw(stages: list[Stage], title: str) -> Figure:
+    """A page-wide block diagram: stages from top to bottom with output shapes and parameters, and each kind of block opened beside them."""
+    figure, grid = figures.new_figure()
+    axes, blocks = grid[0, 0], merged(stages)
+    x = 0.25 + 0.17 * len(_detours(stages)) if blocks else 1.5
+    right, edge = 5.5 if blocks else 8.5, figures.PAGE_WIDTH - 0.25
+    tops, bottom = _draw_column(axes, stages, x, right - x)
+    top = tops[[bool(stage.steps) for stage in stages].index(True)] if len(blocks) == 1 else TOP
+    for stage, steps, notes in blocks:
+        top = _draw_block(axes, stage, steps, notes, right + 0.3, top, edge - right - 0.3) + GAP
+    total = sum(stage.parameters for stage in stages)
+    axes.text(figures.PAGE_WIDTH / 2, 0.3, f"{title}: {total:,} parameters", size=12, weight="bold", ha="center", va="center")
+    height = max(bottom, top - GAP) + 0.2
+    figure.set_layout_engine("none")
+    figure.set_size_inches(figures.PAGE_WIDTH, height)
+    axes.set(position=(0, 0, 1, 1), xlim=(0, figures.PAGE_WIDTH), ylim=(height, 0))
+    axes.axis("off")
+    return figure
+
+
+def _detours(stages: list[Stage]) -> list[tuple[int, int]]:
+    return [(source, i) for i, stage in enumerate(stages) for source in stage.sources if source != i - 1]
+
+
+def _draw_column(axes: Axes, stages: list[Stage], x: float, width: float) -> tuple[list[float], float]:
+    """All stages, with arrows on the left where one works on another than that above; returns the upper edges and the last lower one."""
+    tops, bottom = [], TOP - GAP
+    for i, stage in enumerate(stages):
+        tops.append(bottom + GAP)
+        if i - 1 in stage.sources:
+            _arrow(axes, (x + width / 2, bottom), (x + width / 2, tops[-1]))
+        bottom = _draw_stage(axes, stage, x, tops[-1], width)
+    for lane, (source, target) in enumerate(_detours(stages), 1):
+        start, end, left = tops[source] + 0.3, tops[target] + 0.15, x - 0.17 * lane
+        _arrow(axes, (x, start), (left, start), (left, end), (x, end))
+    return tops, bottom
+
+
+def _draw_stage(axes: Axes, stage: Stage, x: float, top: float, width: float) -> float:
+    """A box with name and contents on the left, output shape and parameters on the right; returns its lower edge."""
+    outputs = stage.output.items() if isinstance(stage.output, dict) else [("", stage.output)]
+    parameters = f"{stage.parameters:,} parameters" if stage.parameters else ""
+    right = [words for words in (*(_output_words(shape, key) for key, shape in outputs), parameters) if words]
+    left = [stage.name, *_wrap(stage.text, width - 1.6)]
+    bottom = top + 2 * PAD + LINE * max(len(left), len(right)) - 0.03
+    _box(axes, x, top, width, bottom - top, stage.kind)
+    _write(axes, left, x + PAD, top + PAD, bold=1)
+    _write(axes, right, x + width - PAD, top + PAD, ha="right")
+    return bottom
+
+
+def _draw_block(axes: Axes, stage: Stage, steps: list[Step], notes: list[str], x: float, top: float, width: float) -> float:
+    """A frame with the rows of a block, its shortcuts on the right; returns its lower edge."""
+    later = " (the last of a stage)" * any("first block" in note for note in notes)
+    lines = [f"Inside {stage.block}{later}", *(line for note in [SAYS[stage.kind], *notes] for line in _wrap(note, width - 0.2))]
+    _write(axes, lines, x + PAD, top + PAD, bold=1)
+    skips = [words for step in steps for _, words in step.skips]
+    dense = stage.kind == "concatenating" and not skips
+    beside = 1.35 if dense or any(skips) else 0.6 if skips else PAD
+    start, middle, lane = top + PAD + LINE * len(lines) + 0.08, x + (PAD + width - beside) / 2, x + width - beside / 2
+    end = _draw_rows(axes, steps, x + PAD, start, width - PAD - beside, lane)
+    if dense:
+        _arrow(axes, (middle, start + GAP / 2), (lane, start + GAP / 2), (lane, end), dashed=True)
+        _beside(axes, ["earlier results", "go on to", "later layers"], lane, (start + end) / 2)
+    _box(axes, x, top, width, end + PAD - top, stage.kind, fill=False)
+    return end + PAD
+
+
+def _draw_rows(axes: Axes, steps: list[Step], x: float, top: float, width: float, lane: float) -> float:
+    """The rows of a block with arrows from the first to below the last, whose end is returned; `lane` is where shortcuts run down."""
+    middle, y, leaves = x + width / 2, top, {-1: top + GAP / 2}
+    for i, step in enumerate(steps):
+        gap = 0.05 if i and step.family == "branch" else GAP
+        if gap == GAP:
+            _arrow(axes, (middle, y), (middle, y + gap))
+        bottom = _draw_step(axes, step, x, y + gap, width)
+        edge, height = middle + 0.12 if step.text == "add" else x + width, (y + gap + bottom) / 2
+        for origin, words in step.skips:
+            _arrow(axes, (middle, leaves[origin]), (lane, leaves[origin]), (lane, height), (edge, height))
+            if words:
+                _beside(axes, textwrap.wrap(words, 15), lane, (leaves[origin] + height) / 2, "conv")
+        y, leaves[i] = bottom, bottom + GAP / 2
+    _arrow(axes, (middle, y), (middle, y + GAP))
+    return y + GAP
+
+
+def _draw_step(axes: Axes, step: Step, x: float, top: float, width: float) -> float:
+    if step.text == "add":
+        ring = {"boxstyle": "circle,pad=0.1", "fc": "white", "ec": "#444444"}
+        axes.text(x + width / 2, top + 0.12, "+", size=11, ha="center", va="center", bbox=ring)
+        return top + 0.24
+    lines = _wrap(step.words(), width - 0.16)
+    bottom = top + 0.1 + LINE * len(lines)
+    _box(axes, x, top, width, bottom - top, step.family)
+    _write(axes, lines, x + width / 2, top + 0.05, ha="center")
+    return bottom
+
+
+def _beside(axes: Axes, lines: list[str], lane: float, middle: float, kind: str = "") -> None:
+    """Text on a line beside the main way, in a box if it names layers."""
+    height = LINE * len(lines) + 0.1
+    if kind:
+        _box(axes, lane - 0.56, middle - height / 2, 1.12, height, kind)
+    else:
+        axes.add_patch(Rectangle((lane - 0.5, middle - height / 2), 1.0, height, fc="white", ec="none", zorder=2))
+    _write(axes, lines, lane, middle - height / 2 + 0.05, ha="center")
+
+
+def _box(axes: Axes, x: float, top: float, width: float, height: float, kind: str, fill: bool = True) -> None:
+    hue = to_rgb(figures.OKABE_ITO[HUES[kind]] if kind in HUES else "#777777")
+    tint = [1 - 0.2 * (1 - part) for part in hue] if fill else "none"
+    style = "round,pad=0,rounding_size=0.06"
+    look = {"fc": tint, "ec": hue, "lw": 1, "ls": "-" if fill else "--", "zorder": 2 if fill else 1}
+    axes.add_patch(FancyBboxPatch((x, top), width, height, boxstyle=style, **look))
+
+
+def _arrow(axes: Axes, *points: tuple[float, float], dashed: bool = False) -> None:
+    look = {"color": "#444444", "lw": 1, "ls": "--" if dashed else "-"}
+    axes.plot(*zip(*points[:-1], strict=True), zorder=1, **look)
+    head = {"arrowstyle": "-|>", "shrinkA": 0, "shrinkB": 0, "mutation_scale": 9}
+    axes.annotate("", points[-1], points[-2], arrowprops=head | look, zorder=1)
+
+
+def _write(axes: Axes, lines: list[str], x: float, top: float, ha: str = "left", bold: int = 0) -> None:
+    for i, line in enumerate(lines):
+        look = {"size": 9.5, "weight": "bold"} if i < bold else {"size": 8.5}
+        axes.text(x, top + LINE * (i + 0.45), line, ha=ha, va="center", zorder=3, **look)
+
+
+def _wrap(text: str, width: float) -> list[str]:
+    """Lines of at most `width` inches at 8.5 points, broken between layers rather than inside one."""
+    most = int(width / 0.062)
+    layers = [layer.replace(" ", "\u00a0") if len(layer) < most else layer for layer in text.split(" · ")]
+    return textwrap.wrap("\u00a0· ".join(layers), most, break_long_words=False)
+
+
+def _output_words(shape, key: str = "") -> str:
+    words = size_words(shape).replace("×", " × ") if isinstance(shape, tuple) else ""
+    return f"{key}: {words}" if key else words

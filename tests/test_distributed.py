@@ -1,0 +1,50 @@
+"""Training under torchrun: two processes give one process's losses, and only one of them writes."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from common.setup import ROOT
+
+
+def train(data, out, script, processes: int, *options) -> dict:
+    """Start a training script with one process or under torchrun; returns its run.json."""
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)] if processes > 1 else []
+    command = [
+        sys.executable,
+        *launcher,
+        str(ROOT / script),
+        "--report",
+        "f22a",
+        "--model",
+        "A",
+        "--data",
+        str(data),
+        "--out",
+        str(out),
+        *options,
+    ]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("epoch 1 ") == 1
+    return json.loads(next(out.glob("checkpoints/*/run.json")).read_text())
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="gloo with torchrun is tested on Linux and macOS only")
+def test_two_processes_give_one_process_losses(data, tmp_path):
+    # 400 images in batches of 56: the last batch of 8 is shared too, and its weight must be right.
+    options = ["--device", "cpu", "--epochs", "2", "--batch-size", "56", "--lr", "0.05"]
+    one, two = (train(data, tmp_path / str(n), "tests/train_without_norm.py", n, *options)["history"] for n in (1, 2))
+    for name in ("train_loss", "train_accuracy", "validation_loss", "validation_accuracy"):
+        assert [epoch[name] for epoch in two] == pytest.approx([epoch[name] for epoch in one], abs=1e-3)
+    assert one[1]["train_loss"] < one[0]["train_loss"] - 0.01  # the test would be empty if nothing were learnt
+
+
+def test_the_script_itself_under_torchrun(data, tmp_path):
+    run = train(data, tmp_path, "hw1/p1_train.py", 2, "--device", "cpu", "--quick", "--epochs", "1", "--batch-size", "100")
+    assert "2 processes" in run["device"] and run["history"][0]["train_loss"] > 0
+    assert (tmp_path / "f22a-1.2.json").exists()
