@@ -1,6 +1,6 @@
-"""Speed of hw1 problem 1's input path and training loop, in images per second, each pair in turns within one run.
+"""Speed of hw1 problem 1's input path and training loop, images per second, each pair in turns within one run.
 
-1. Decoded tensors with batched augmentation (crop, flip, normalise) against a DataLoader that decodes and augments with PIL, image by image.
+1. Decoded tensors with batched augmentation (crop, flip, normalise) against a DataLoader that decodes and augments with PIL.
 2. p1_train.py's loop against a bare forward and backward pass over one batch that stays in memory.
 
     python benchmarks/p1_input.py [--data DIR] [--rounds 5]

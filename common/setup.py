@@ -110,7 +110,7 @@ class Runtime:
     bf16: bool
 
     def autocast(self):
-        """Mixed precision for a training step; evaluation runs outside it, in fp32."""
+        """Mixed precision for a training step's forward pass."""
         return torch.autocast(self.device.type, torch.bfloat16) if self.bf16 else contextlib.nullcontext()
 
     def place(self, module: nn.Module) -> nn.Module:
@@ -143,12 +143,26 @@ def start(args: argparse.Namespace) -> Runtime:
     if cuda and args.device != "cpu":
         device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
         torch.cuda.set_device(device)
-        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
-        torch.backends.cudnn.benchmark = True
+        torch.set_float32_matmul_precision("high")
+        torch.backends.cudnn.benchmark = torch.backends.cudnn.allow_tf32 = True
     if "WORLD_SIZE" in os.environ and not dist.is_initialized():
         dist.init_process_group("nccl" if device.type == "cuda" else "gloo", device_id=device if device.type == "cuda" else None)
     seed_everything(args.seed)
     return Runtime(device, bf16=device.type == "cuda" or _cpu_has_amx())
+
+
+@contextlib.contextmanager
+def evaluation():
+    """What reported numbers are computed in: no gradients, fp32 throughout, without TF32. Works as a decorator too."""
+    kept = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
+    torch.set_float32_matmul_precision("highest")
+    torch.backends.cudnn.allow_tf32 = False
+    try:
+        with torch.inference_mode():
+            yield
+    finally:
+        torch.set_float32_matmul_precision(kept[0])
+        torch.backends.cudnn.allow_tf32 = kept[1]
 
 
 def seed_everything(seed: int, *more: int) -> None:

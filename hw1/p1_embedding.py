@@ -34,15 +34,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def checkpoints(args: argparse.Namespace, data: str) -> list[Path]:
     """The checkpoints of the kept epochs, in order. Raises UsageError that says which command makes them."""
     folder = args.run or p1_recipes.run_folder(args, data)
-    paths = sorted(folder.glob("epoch-*.pth"))
-    if not (folder / "run.json").exists() or not paths:
+    run = results.read_json(folder / "run.json")
+    if "checkpoints" not in run:
         raise setup.UsageError(f"no finished training in {folder}; first run: {p1_recipes.train_command(args, data)}")
-    return paths
+    if (trained_on := run["settings"]["data"]["name"]) != data:
+        raise setup.UsageError(f"{folder} was trained on {trained_on}, not on {data}; give the same --data")
+    return [folder / name for name in run["checkpoints"]]
 
 
-@torch.inference_mode()
+@setup.evaluation()
 def embed(path: Path, split: Labelled, runtime: setup.Runtime, batch_size: int = 250) -> tuple[Embedding, dict]:
-    """Run a checkpoint's network over a split in fp32; returns the embedding and the settings of the training."""
+    """Run a checkpoint's network over a split; returns the embedding and the settings of the training."""
     state = setup.load_checkpoint(path, "train again")
     settings = state["settings"]
     model = p1_models.build(settings["network"])

@@ -40,7 +40,8 @@ def write(args: argparse.Namespace, runtime: setup.Runtime, recipe: Recipe, fold
     kept = kept_epoch(history, recipe.keep)
     deviations = p1_recipes.deviations(args, recipe, settings["weights"])
     origin = results.provenance(args, runtime) | {"seconds": round(sum(epoch["seconds"] for epoch in history), 1)}
-    run = {"settings": settings, "deviations": deviations, "kept": kept, "history": history, **origin}
+    checkpoints = [f"epoch-{epoch:03d}.pth" for epoch in recipe.kept_epochs()]
+    run = {"settings": settings, "deviations": deviations, "kept": kept, "history": history, "checkpoints": checkpoints, **origin}
     results.write_json(folder / "run.json", run)
     if args.model == "best":
         write_best(args, runtime, run, folder)

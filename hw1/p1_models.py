@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torchvision import models
 
+from common import setup
 from common.data import P1_CLASSES
 from common.setup import UsageError, load_checkpoint, load_weights
 
@@ -155,7 +156,7 @@ def last_linear(model: nn.Module) -> nn.Linear:
     return [module for module in model.modules() if isinstance(module, nn.Linear)][-1]
 
 
-@torch.inference_mode()
+@setup.evaluation()
 def predict(model: nn.Module, x: Tensor) -> Tensor:
     """Mean logits (N, 50) of the images and their mirror images."""
     return (model(x) + model(x.flip(-1))) / 2

@@ -76,10 +76,11 @@ class Recipe:
         size = Resize(self.small_size if small else self.image_size)
         return Pipeline(*self.augment, size, *self.after_resize, Normalise(), *self.after_normalise)
 
-    def kept_epochs(self) -> tuple[int, int, int]:
+    def kept_epochs(self) -> tuple[int, ...]:
         """The epochs, counted from 1, whose checkpoints the figures need: the report's, else the first, the middle and the last."""
-        epochs = self.figure_epochs
-        return epochs if epochs and epochs[-1] == self.epochs else (1, max(1, round(self.epochs / 2)), self.epochs)
+        if self.figure_epochs and self.figure_epochs[-1] == self.epochs:
+            return self.figure_epochs
+        return tuple(sorted({1, (self.epochs + 1) // 2, self.epochs}))
 
     def settings(self) -> dict:
         """Every hyper-parameter as plain JSON values."""

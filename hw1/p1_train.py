@@ -7,6 +7,7 @@ Writes OUT/checkpoints/<report>-<model>/ (the figures' epochs, best.pth, last.pt
 """
 
 import argparse
+import math
 import sys
 import time
 from pathlib import Path
@@ -62,9 +63,9 @@ def train_epoch(model, optimiser, split: Labelled, recipe: Recipe, runtime: setu
     return {"lr": optimiser.param_groups[0]["lr"], "train_loss": loss_sum / count, "train_accuracy": correct / count}
 
 
-@torch.inference_mode()
+@setup.evaluation()
 def evaluate(model: nn.Module, split: Labelled, pipeline: Pipeline, batch_size: int) -> dict:
-    """Mean cross entropy and accuracy on a split, in fp32, summed over all processes."""
+    """Mean cross entropy and accuracy on a split, over all processes."""
     model.eval()
     setup.synchronise_buffers(model)
     loss, correct, nothing = 0.0, 0.0, torch.empty(0, 0)
@@ -117,6 +118,8 @@ def train(recipe: Recipe, splits, folder: Path, settings: dict, runtime: setup.R
     for epoch in range(len(history), recipe.epochs):
         start = time.monotonic()
         numbers = train_epoch(parallel, optimiser, train_split, recipe, runtime, epoch, args.seed)
+        if not math.isfinite(numbers["train_loss"]):
+            raise setup.Incomplete(f"the loss is no longer finite in epoch {epoch + 1}; lower --lr; earlier checkpoints are in {folder}")
         numbers |= evaluate(model, validation, p1_recipes.validation_pipeline(recipe.image_size), recipe.validation_batch)
         history.append({"epoch": epoch + 1, **numbers, "seconds": round(time.monotonic() - start, 2)})
         setup.log(" ".join(f"{key} {value:.4g}" for key, value in history[-1].items()))

@@ -83,6 +83,10 @@ def main(args: argparse.Namespace) -> dict:
     runtime = setup.start(args)
     splits = p1_recipes.load_splits(args)
     paths = p1_embedding.checkpoints(args, splits.name)
+    if len(paths) != len(STAGES):
+        raise setup.UsageError(
+            f"{paths[0].parent} keeps {len(paths)} epochs and the figure shows {len(STAGES)}; train for three epochs or more"
+        )
     embeddings, settings = zip(*(p1_embedding.embed(path, splits.validation, runtime) for path in paths), strict=True)
     planes = [tsne(embedding.feats, args.seed) for embedding in embeddings]
     apart = [p1_embedding.separation(points, splits.validation.target) for points in planes]

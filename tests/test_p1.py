@@ -9,6 +9,7 @@ import pytest
 import torch
 from conftest import run_script
 from PIL import Image
+from torchvision import models
 
 from common.augment import Pipeline, Resize
 from common.setup import UsageError, load_checkpoint, save_checkpoint
@@ -114,8 +115,6 @@ def test_kept_epochs_and_best_by_loss():
 
 @pytest.mark.parametrize("network", ["densenet121", "resnet18_mlp"])
 def test_torchvision_files_are_read(tmp_path, network):
-    from torchvision import models
-
     torch.manual_seed(1)
     published = models.get_model(p1_models.TORCHVISION[network][0]).state_dict()
     old = {
@@ -133,12 +132,17 @@ def test_file_of_another_network_is_named(tmp_path):
         p1_models.build("resnet18_mlp", str(tmp_path / "small.pth"))
 
 
-def test_published_weights_that_cannot_be_fetched(monkeypatch, tmp_path):
+def test_published_weights_are_found_or_asked_for(monkeypatch, tmp_path):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
 
     def no_network(*arguments, **options):
         raise OSError("no network")
 
+    kept = tmp_path / "hub/checkpoints/resnet18-f37072fd.pth"
+    kept.parent.mkdir(parents=True)
+    torch.save(models.resnet18().state_dict(), kept)
+    assert torch.equal(p1_models.build("resnet18_mlp", "default").conv1.weight, load_checkpoint(kept, "")["conv1.weight"])
+    kept.unlink()
     monkeypatch.setattr(torch.hub, "download_url_to_file", no_network)
     with pytest.raises(UsageError, match=r"put https://.*resnet18-.*\.pth at .*checkpoints/resnet18-.* or use --weights none"):
         p1_models.build("resnet18_mlp", "default")
