@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+from common import figures as drawing
 from common import setup
 from common.setup import ROOT
 
@@ -63,8 +64,6 @@ def write_result(args, runtime: setup.Runtime, item: str, title: str, *, figures
     reported, reproduced, claims (a list of {"claim", "holds"}), data, settings, weights. A quick or changed run's result never takes the
     place of a full one, nor synthetic data's that of real data's: what is there is kept, and a line on stderr says so.
     """
-    from common.figures import save  # matplotlib takes a second to import, and most training runs end before they need it
-
     path = result_path(args.out, item)
     content = {"item": item, "title": title, "script": command_line().split()[1], **provenance(args, runtime), **fields}
     content["files"] = [f"{path.stem}{suffix}.png" for suffix in figures or {}]
@@ -73,7 +72,7 @@ def write_result(args, runtime: setup.Runtime, item: str, title: str, *, figures
             print(f"note: {path} holds a full run or real data and is kept; use another --out for this one", file=sys.stderr)
             return content
         for name, figure in zip(content["files"], (figures or {}).values(), strict=True):
-            save(figure, path.with_name(name))
+            drawing.save(figure, path.with_name(name))
         write_json(path, content)
         setup.log(f"wrote {path}")
     return content

@@ -45,7 +45,6 @@ def main(args: argparse.Namespace) -> dict:
         claims=[],
         data={},
         settings={model: {"network": recipe.network, "image_size": recipe.image_size} for model, recipe in recipes.items()},
-        weights="none",
     )
 
 

@@ -23,12 +23,14 @@ class Embedding:
     loss: float
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of both figures."""
+def parse_args(description: str, argv: list[str] | None) -> argparse.Namespace:
+    """The command line of both figures."""
+    parser = setup.Parser(description=description)
     parser.add_argument("--report", choices=("f22a", "f22b", "f23"), required=True)
     parser.add_argument("--run", type=Path, help="a folder of checkpoints that p1_train.py made (default: the report's model A in --out)")
     parser.set_defaults(model="A")
     setup.add_common_arguments(parser)
+    return parser.parse_args(argv)
 
 
 def checkpoints(args: argparse.Namespace, data: str) -> list[Path]:

@@ -108,9 +108,7 @@ def main(args: argparse.Namespace) -> dict:
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = setup.Parser(description=__doc__)
-    p1_embedding.add_arguments(parser)
-    return parser.parse_args(argv)
+    return p1_embedding.parse_args(__doc__, argv)
 
 
 if __name__ == "__main__":

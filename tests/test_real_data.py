@@ -1,13 +1,21 @@
-"""The committed checkpoint on the course's own validation images, through the graders' script."""
+"""The committed checkpoint, and what it reaches on the course's own validation images through the graders' script."""
 
 import subprocess
 import tarfile
 
 import pytest
+import torch
 
-from common.setup import ROOT
+from common.setup import ROOT, load_checkpoint
 
 ARCHIVE = ROOT.parent / "shared" / "data" / "hw1_p1_data.tar.xz"
+
+
+def test_p1_checkpoint_is_half_precision_and_small():
+    path = ROOT / "hw1/checkpoints/p1.pth"
+    state = load_checkpoint(path, "restore it")
+    assert path.stat().st_size <= 16_000_000
+    assert {value.dtype for value in state["model"].values() if value.is_floating_point()} == {torch.float16}
 
 
 @pytest.mark.skipif(not ARCHIVE.exists(), reason=f"the course's p1_data is not at {ARCHIVE}")
