@@ -141,8 +141,9 @@ def is_synthetic(content: dict) -> bool:
 
 def in_short(content: dict) -> list[str]:
     """The cells of an index table under COLUMNS."""
-    name = [] if is_synthetic(content) else [text(content.get("data", {}).get("name"))]
-    return [summary(content.get("reported"), 4), summary(content.get("reproduced"), 4), ", ".join(name + badges(content))]
+    data = content.get("data", {}).get("name")
+    name = [data] if data and not is_synthetic(content) else []
+    return [summary(content.get("reported"), 4), summary(content.get("reproduced"), 4), ", ".join(name + badges(content)) or NOTHING]
 
 
 # ---- the page ----
@@ -310,14 +311,18 @@ def origin_html(file: str, content: dict) -> list[Html]:
 # ---- the README's table ----
 
 
-def write_readme(readme: Path = ROOT / "README.md", out: Path = ROOT / "docs" / "results") -> Path:
+def write_readme(readme: Path = ROOT / "README.md", out: Path = ROOT / "docs" / "results", known: Path = ROOT / "results") -> Path:
     """Rewrite the table between the README's index markers from the results in `out`; returns the README's path.
 
+    Items that only `known` holds, whose results are not kept, are listed with a dash for what they reproduced.
     Raises UsageError if a marker is missing, `out` is not a folder, or a result there is damaged: a row would be missing unnoticed.
     """
     results, damaged = read_results(out)
     if damaged:
         raise UsageError(f"damaged result in {out}: {', '.join(damaged)}; restore or remove it")
+    for name, listed in (read_results(known)[0] if Path(known).is_dir() else {}).items():
+        results.setdefault(name, {key: listed[key] for key in ("item", "script", "reported") if key in listed})
+    results = dict(sorted(results.items(), key=lambda entry: report_order(entry[1]["item"])))
     content = Path(readme).read_text(encoding="utf-8") if Path(readme).is_file() else ""
     before, opening, rest = content.partition(MARKERS[0])
     _, closing, after = rest.partition(MARKERS[1])

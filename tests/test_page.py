@@ -175,15 +175,21 @@ def test_readme_table(tmp_path):
     readme.write_text("before\n<!-- index -->\nold\n<!-- /index -->\nafter\n")
     write(tmp_path, "f22a 1.10", reported="a | <b>", reproduced=None, quick=True)
     write(tmp_path, "f22a 1.9", reported={str(number): number for number in range(6)})
-    assert page.write_readme(readme, tmp_path) == readme
+    assert page.write_readme(readme, tmp_path, tmp_path / "none") == readme
     first = readme.read_text()
     assert first.startswith("before\n<!-- index -->\n| item | script | reported | reproduced | data |\n| --- |")
     assert first.endswith(
         "| f22a 1.9 | hw1/p1_train.py | 0: 0, 1: 1, 2: 2, 3: 3, and 2 more | A: 0.5601, C: 25,557,032 | p1_data |\n"
         "| f22a 1.10 | hw1/p1_train.py | a \\| &lt;b&gt; | — | p1_data, quick run |\n<!-- /index -->\nafter\n"
     )
-    page.write_readme(readme, tmp_path)
+    page.write_readme(readme, tmp_path, tmp_path / "none")
     assert readme.read_text() == first
+    (tmp_path / "known").mkdir()
+    write(tmp_path / "known", "f22a 1.2", quick=True)
+    write(tmp_path / "known", "f22a 1.9", reported="other")
+    page.write_readme(readme, tmp_path, tmp_path / "known")
+    added = set(readme.read_text().splitlines()) - set(first.splitlines())
+    assert len(added) == 1 and added.pop().startswith("| f22a 1.2 | hw1/p1_train.py | ") and readme.read_text().count("| — | — |") == 1
 
 
 @pytest.mark.parametrize("content", [None, "", "<!-- index -->", "<!-- /index --> <!-- index -->"])
@@ -192,7 +198,7 @@ def test_readme_without_markers_is_left_alone(tmp_path, content):
     if content is not None:
         readme.write_text(content)
     with pytest.raises(UsageError, match="needs the lines"):
-        page.write_readme(readme, tmp_path)
+        page.write_readme(readme, tmp_path, tmp_path / "none")
     assert (readme.read_text() if readme.exists() else None) == content
 
 
