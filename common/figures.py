@@ -1,5 +1,7 @@
 """One look for all figures: Agg, legible at page width, colours that colour-blind readers can tell apart."""
 
+import itertools
+import textwrap
 from pathlib import Path
 
 import matplotlib
@@ -65,12 +67,21 @@ def class_legend(figure: Figure, handles: list) -> None:
     figure.legend(handles=handles, loc="outside lower center", ncols=25, title="class", **look)
 
 
-def draw_table(axes: Axes, rows: list[list[str]], header: list[str], widths: list[float]) -> None:
-    """A table of text with a bold header on axes of its own; `widths` are the columns' shares of the width."""
+def table(rows: list[list[str]], header: list[str], widths: list[float], title: str) -> Figure:
+    """A table of text as a figure of page width; `widths` are the columns' shares of it. Long cells wrap."""
+    cells = [
+        [textwrap.wrap(cell, int(14.5 * share * PAGE_WIDTH)) for cell, share in zip(row, widths, strict=True)] for row in [header, *rows]
+    ]
+    heights = [0.16 * max(1, *map(len, row)) + 0.14 for row in cells]  # inches: lines of 9-point text, and a margin
+    figure = plt.figure(figsize=(PAGE_WIDTH, sum(heights) + 0.5))
+    axes = figure.add_axes((0, 0, 1, 1), xlim=(0, PAGE_WIDTH), ylim=(sum(heights) + 0.5, 0))
     axes.axis("off")
-    table = axes.table(cellText=rows, colLabels=header, colWidths=widths, cellLoc="left", loc="center", bbox=[0, 0, 1, 1])
-    table.auto_set_font_size(False)
-    table.set_fontsize(9)
-    for (row, _), cell in table.get_celld().items():
-        cell.set_edgecolor("#cccccc")
-        cell.set_text_props(weight="bold" if row == 0 else "normal", wrap=True)
+    axes.text(PAGE_WIDTH / 2, 0.22, title, ha="center", va="center", size=11)
+    top = 0.42
+    for i, (row, height) in enumerate(zip(cells, heights, strict=True)):
+        axes.plot([0.1, PAGE_WIDTH - 0.1], [top, top], color="#cccccc", lw=0.8)
+        for cell, left in zip(row, itertools.accumulate(widths, initial=0), strict=False):
+            look = {"weight": "bold" if i == 0 else "normal", "size": 9, "linespacing": 1.25}
+            axes.text(left * PAGE_WIDTH + 0.15, top + height / 2, "\n".join(cell), va="center", **look)
+        top += height
+    return figure

@@ -21,6 +21,7 @@ STATED = {  # by report, what its items 1.3 and 1.4 say; names as in Recipe.sett
     | {"image_size": 224, "keep": "loss"},
 }
 STATED_EPOCHS = {("f22a", "A"): 90, ("f22a", "B"): 200, ("f22b", "A"): 50, ("f22b", "B"): 20, ("f23", "A"): 100, ("f23", "B"): 100}
+WIDENING = "widest linear layer but the last, outputs per input"
 COMPARED = {  # what each report's item 1.4 is about
     "f22a": "number of parameters and use of residuals",
     "f22b": "stage ratio, depthwise convolution, inverted bottleneck, larger kernel, GELU, layer norm",
@@ -143,7 +144,10 @@ def write_model_b(args: argparse.Namespace, runtime: setup.Runtime, run: dict) -
         runtime,
         f"{args.report} 1.4",
         "model B's implementation, against A",
-        figures={"": curves(run["history"], f"{args.report} model B"), "-differences": table_figure(table)},
+        figures={
+            "": curves(run["history"], f"{args.report} model B"),
+            "-differences": figures.table(table["rows"], table["header"], [0.19, 0.36, 0.45], table["title"]),
+        },
         reported=reported | {"compared": COMPARED[args.report]},
         reproduced=reproduced | {f"parameters {model}": made_of[model]["parameters"] for model in "AB"},
         claims=difference_claims(args.report, made_of["A"], made_of["B"]),
@@ -153,16 +157,22 @@ def write_model_b(args: argparse.Namespace, runtime: setup.Runtime, run: dict) -
 
 
 def describe_model(report: str, model: str) -> dict:
-    """Counts of a model's modules at the report's input size (common.architecture.describe)."""
+    """Counts of a model's modules at the report's input size (common.architecture.describe), and how far a linear layer widens."""
     recipe = p1_recipes.RECIPES[report, model]
-    return describe(p1_models.build(recipe.network), torch.zeros(1, 3, recipe.image_size, recipe.image_size))
+    network = p1_models.build(recipe.network)
+    hidden = [layer for layer in network.modules() if isinstance(layer, torch.nn.Linear) and layer is not p1_models.last_linear(network)]
+    widening = max((layer.out_features / layer.in_features for layer in hidden), default=0.0)
+    size = recipe.image_size
+    return describe(network, torch.zeros(1, 3, size, size)) | {WIDENING: round(widening, 2)}
 
 
 def in_words(value) -> str:
-    """A count, or counts by name, as text."""
+    """A count, counts by name, or a block's rows by the block's name, as text."""
     if isinstance(value, dict):
-        return "; ".join(f"{name} {', '.join(inner) if isinstance(inner, list) else inner}" for name, inner in value.items()) or "none"
-    return f"{value:,}" if isinstance(value, int) else str(value) or "none"
+        return (
+            "; ".join(f"{name}: {', then '.join(inner) if isinstance(inner, list) else inner}" for name, inner in value.items()) or "none"
+        )
+    return f"{value:,}" if isinstance(value, int | float) else value or "none"
 
 
 def difference_claims(report: str, a: dict, b: dict) -> list[dict]:
@@ -181,6 +191,7 @@ def difference_claims(report: str, a: dict, b: dict) -> list[dict]:
             "holds": b["depthwise convolutions"] > 0 == a["depthwise convolutions"],
         },
         {"claim": "its kernels are larger (7x7)", "holds": b["convolution kernels"].get("7×7", 0) > a["convolution kernels"].get("7×7", 0)},
+        {"claim": "inverted bottleneck: four times as wide inside a block", "holds": b[WIDENING] == 4 > a[WIDENING]},
         {"claim": "GELU in place of ReLU", "holds": set(b["activation"]) == {"GELU"} and set(a["activation"]) == {"ReLU"}},
         {
             "claim": "layer norm in place of batch norm",
@@ -199,12 +210,4 @@ def curves(history: list[dict], title: str):
         axes.set(xlabel="epoch", ylabel=what)
         axes.legend()
     figure.suptitle(title)
-    return figure
-
-
-def table_figure(table: dict):
-    """The comparison table as a picture."""
-    figure, grid = figures.new_figure(1, 1, height=0.4 + 0.42 * len(table["rows"]))
-    figures.draw_table(grid[0, 0], table["rows"], table["header"], [0.2, 0.36, 0.44])
-    figure.suptitle(table["title"])
     return figure
