@@ -78,22 +78,38 @@ class Cutout:
 
 
 @dataclass(frozen=True)
-class PerImage:
-    """torchvision's own `AutoAugment` or `RandomErasing`, one image at a time, each seeded by the image's own draw.
+class AutoAugment:
+    """torchvision's AutoAugment (Cubuk et al., 2019) on uint8 images; `policy` is 'imagenet', 'cifar10' or 'svhn'."""
 
-    Their many branches would not become simpler in a batched form, and at 32 px they cost less than the network's step.
-    """
-
-    name: str
+    policy: str = "imagenet"
     draws: ClassVar[int] = 1
 
     def __call__(self, images: Tensor, u: Tensor) -> Tensor:
-        transform, out = getattr(transforms, self.name)(), torch.empty_like(images)
-        with torch.random.fork_rng(devices=[]):
-            for i, seed in enumerate((u[:, 0].double() * 2**40).long().tolist()):
-                torch.default_generator.manual_seed(seed)
-                out[i] = transform(images[i])
-        return out
+        return one_by_one(transforms.AutoAugment(transforms.AutoAugmentPolicy(self.policy)), images, u)
+
+
+@dataclass(frozen=True)
+class RandomErasing:
+    """torchvision's RandomErasing (Zhong et al., 2017): with probability `p` a rectangle is set to 0, after Normalise the mean."""
+
+    p: float = 0.5
+    draws: ClassVar[int] = 1
+
+    def __call__(self, images: Tensor, u: Tensor) -> Tensor:
+        return one_by_one(transforms.RandomErasing(self.p), images, u)
+
+
+def one_by_one(transform, images: Tensor, u: Tensor) -> Tensor:
+    """A torchvision transform on each image (N, C, H, W), seeded by the image's own draw u (N, 1).
+
+    Transforms of many branches would not become simpler in a batched form, and at 32 px they cost less than the network's step.
+    """
+    out = torch.empty_like(images)
+    with torch.random.fork_rng(devices=[]):
+        for i, seed in enumerate((u[:, 0].double() * 2**40).long().tolist()):
+            torch.default_generator.manual_seed(seed)
+            out[i] = transform(images[i])
+    return out
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from common.augment import Crop, Cutout, Flip, Normalise, PerImage, Pipeline, Resize, Rotate
+from common.augment import AutoAugment, Crop, Cutout, Flip, Normalise, Pipeline, RandomErasing, Resize, Rotate
 from common.data import Splits, load_p1
 from common.setup import UsageError
 
@@ -102,8 +102,8 @@ F22B = Recipe(
     weight_decay=2e-5,
     schedule=cosine,
     label_smoothing=0.1,
-    augment=(PerImage("AutoAugment"),),
-    after_normalise=(PerImage("RandomErasing"),),
+    augment=(AutoAugment(),),
+    after_normalise=(RandomErasing(),),
 )
 F23 = Recipe(
     "resnet18_mlp",

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torchvision.transforms import functional as vision
 
-from common.augment import Crop, Cutout, Flip, Normalise, PerImage, Pipeline, Resize, Rotate
+from common.augment import AutoAugment, Crop, Cutout, Flip, Normalise, Pipeline, RandomErasing, Resize, Rotate
 
 IMAGES = torch.randint(0, 256, (6, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
 U = torch.rand(6, 8, generator=torch.Generator().manual_seed(1))
@@ -53,7 +53,7 @@ def test_resize():
     assert torch.allclose(Resize(48)(IMAGES, U), vision.resize(IMAGES.float(), [48, 48], antialias=True), atol=1e-3)
 
 
-@pytest.mark.parametrize("operation", [Crop(4), Flip(), Rotate(10), Cutout(8), PerImage("AutoAugment"), PerImage("RandomErasing")])
+@pytest.mark.parametrize("operation", [Crop(4), Flip(), Rotate(10), Cutout(8), AutoAugment(), AutoAugment("cifar10"), RandomErasing()])
 def test_each_image_has_its_own_draw(operation):
     images, u = IMAGES[:1].expand(64, -1, -1, -1), torch.rand(64, operation.draws, generator=torch.Generator().manual_seed(2))
     state = torch.get_rng_state()
