@@ -12,6 +12,7 @@ import platform
 import random
 import subprocess
 import sys
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -271,6 +272,16 @@ def replacing(path: Path):
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def writable_folder(path: Path) -> Path:
+    """Make a folder and return it; raises UsageError now, not after hours of work, if nothing can be written there."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=path).close()
+    except OSError as error:
+        raise UsageError(f"cannot write to {path}: {error.strerror or error}; choose another --out") from error
+    return path
 
 
 def save_checkpoint(path: Path, state: dict) -> None:

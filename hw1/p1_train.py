@@ -140,7 +140,7 @@ def main(args: argparse.Namespace) -> dict:
     if recipe.pretrained and weights == "none":
         setup.log("starting from random weights where the report starts from ImageNet's")
     splits = p1_recipes.load_splits(args)
-    folder = p1_recipes.run_folder(args, splits.name)
+    folder = setup.writable_folder(p1_recipes.run_folder(args, splits.name))
     settings = recipe.settings() | {"weights": weights, "seed": args.seed, "data": splits.describe(), "precision": runtime.precision()}
     history = train(recipe, splits, folder, settings, runtime, args)
     return p1_items.write(args, runtime, recipe, folder, history, settings)

@@ -38,6 +38,13 @@ def test_unwritable_output_is_wrong_use(tmp_path):
         temporary.write_text("")
 
 
+def test_output_folder_is_tried_first(tmp_path):
+    assert setup.writable_folder(tmp_path / "a" / "b").is_dir()
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UsageError, match="choose another --out"):
+        setup.writable_folder(tmp_path / "file" / "b")
+
+
 class Harmful:
     def __reduce__(self):
         return open, ("harmed", "w")
