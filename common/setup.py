@@ -22,6 +22,7 @@ import torch.distributed as dist
 from torch import nn
 
 ROOT = Path(__file__).resolve().parents[1]
+DEFAULT_OUT = ROOT / "results"
 
 
 class UsageError(Exception):
@@ -48,7 +49,7 @@ class Parser(argparse.ArgumentParser):
 def add_common_arguments(parser: argparse.ArgumentParser) -> None:
     """The options that every script has."""
     parser.add_argument("--data", help="folder with hw1_data/, hw2_data/, hw3_data/ (default: data/), or 'synthetic'")
-    parser.add_argument("--out", type=Path, default=ROOT / "results", help="where results go (default: results/)")
+    parser.add_argument("--out", type=Path, default=DEFAULT_OUT, help="where results go (default: results/)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     parser.add_argument("--quick", action="store_true", help="a small version of the same experiment, a minute or two on two cores")

@@ -38,7 +38,7 @@ def checkpoints(args: argparse.Namespace, data: str) -> list[Path]:
     folder = args.run or p1_recipes.run_folder(args, data)
     run = results.read_json(folder / "run.json")
     if "checkpoints" not in run:
-        raise setup.UsageError(f"no finished training in {folder}; first run: {p1_recipes.train_command(args, data)}")
+        raise setup.UsageError(f"no finished training in {folder}; first run: {p1_recipes.train_command(args)}")
     if (trained_on := run["settings"]["data"]["name"]) != data:
         raise setup.UsageError(f"{folder} was trained on {trained_on}, not on {data}; give the same --data")
     return [folder / name for name in run["checkpoints"]]

@@ -7,13 +7,14 @@ applied at 32 px; f22b's DenseNet is DenseNet-121 and its ConvNeXt is ConvNeXt-T
 
 import argparse
 import math
+import shlex
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from common.augment import AutoAugment, Crop, Cutout, Flip, Normalise, Pipeline, RandomErasing, Resize, Rotate
 from common.data import Splits, load_p1
-from common.setup import UsageError
+from common.setup import DEFAULT_OUT, UsageError
 
 Schedule = Callable[[float, int], float]
 
@@ -202,8 +203,8 @@ def run_folder(args: argparse.Namespace, data: str) -> Path:
     return Path(args.out) / "checkpoints" / "-".join(parts + [f"{name}{value}" for name, value in changes(args).items()])
 
 
-def train_command(args: argparse.Namespace, data: str) -> str:
-    """The command that makes a run's checkpoints, for messages."""
-    chosen = "--model best" if args.model == "best" else f"--report {args.report} --model {args.model}"
-    seed = f" --seed {args.seed}" if args.seed else ""
-    return f"python hw1/p1_train.py {chosen}{' --data synthetic' * (data == 'synthetic')}{' --quick' * args.quick}{seed}"
+def train_command(args: argparse.Namespace) -> str:
+    """The command that makes the checkpoints that a figure with these arguments needs, for messages."""
+    words = ["python", "hw1/p1_train.py", "--report", args.report, "--model", args.model, *["--quick"] * args.quick]
+    words += ["--seed", str(args.seed)] * (args.seed != 0) + ["--data", str(args.data)] * (args.data is not None)
+    return shlex.join(words + ["--out", str(args.out)] * (args.out != DEFAULT_OUT))
