@@ -38,10 +38,9 @@ def read_json(path: Path) -> dict:
 
 
 def write_json(path: Path, content: dict) -> None:
-    """Write a JSON file whole or not at all; rank 0 only. Raises UsageError if the folder cannot be written."""
-    if setup.rank() == 0:
-        with setup.replacing(path) as temporary:
-            temporary.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n")
+    """Write a JSON file whole or not at all. Raises UsageError if the folder cannot be written."""
+    with setup.replacing(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n")
 
 
 def provenance(args, runtime: setup.Runtime) -> dict:
@@ -58,7 +57,7 @@ def provenance(args, runtime: setup.Runtime) -> dict:
 
 
 def write_result(args, runtime: setup.Runtime, item: str, title: str, *, figures: dict | None = None, **fields) -> dict:
-    """Write an item's figures and its JSON to `args.out`; returns the JSON's content. Rank 0 writes.
+    """Write an item's figures and its JSON to `args.out`; returns the JSON's content.
 
     `figures` maps a suffix ('' or '-B') to a matplotlib figure, saved as <key>-<item><suffix>.png. `fields` are the further entries:
     reported, reproduced, claims (a list of {"claim", "holds"}), data, settings, weights. A quick or changed run's result never takes the
@@ -67,14 +66,13 @@ def write_result(args, runtime: setup.Runtime, item: str, title: str, *, figures
     path = result_path(args.out, item)
     content = {"item": item, "title": title, "script": command_line().split()[1], **provenance(args, runtime), **fields}
     content["files"] = [f"{path.stem}{suffix}.png" for suffix in figures or {}]
-    if setup.rank() == 0:
-        if worth(content) < worth(read_json(path)):
-            print(f"note: {path} holds a full run or real data and is kept; use another --out for this one", file=sys.stderr)
-            return content
-        for name, figure in zip(content["files"], (figures or {}).values(), strict=True):
-            drawing.save(figure, path.with_name(name))
-        write_json(path, content)
-        setup.log(f"wrote {path}")
+    if worth(content) < worth(read_json(path)):
+        print(f"note: {path} holds a full run or real data and is kept; use another --out for this one", file=sys.stderr)
+        return content
+    for name, figure in zip(content["files"], (figures or {}).values(), strict=True):
+        drawing.save(figure, path.with_name(name))
+    write_json(path, content)
+    print(f"wrote {path}", flush=True)
     return content
 
 

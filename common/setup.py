@@ -6,6 +6,7 @@ its share of a batch, sum what was counted, and let rank 0 alone print and write
 
 import argparse
 import contextlib
+import functools
 import os
 import pickle
 import platform
@@ -221,6 +222,20 @@ def total(*counts: torch.Tensor | float) -> list[float]:
         summed = summed.to("cuda" if dist.get_backend() == "nccl" else "cpu")
         dist.all_reduce(summed)
     return summed.tolist()
+
+
+def from_rank_zero(read):
+    """What `read()` returns on rank 0, on all processes: files may lie on the first machine alone."""
+    if world_size() == 1:
+        return read()
+    box = [read() if rank() == 0 else None]
+    dist.broadcast_object_list(box, 0)
+    return box[0]
+
+
+def on_rank_zero(function):
+    """A decorator: the function runs on rank 0, the other processes wait for it and have its result too."""
+    return functools.wraps(function)(lambda *args, **kwargs: from_rank_zero(lambda: function(*args, **kwargs)))
 
 
 @contextlib.contextmanager

@@ -47,17 +47,13 @@ def checkpoints(args: argparse.Namespace, data: str) -> list[Path]:
 @setup.evaluation()
 def embed(path: Path, split: Labelled, runtime: setup.Runtime, batch_size: int = 250) -> tuple[Embedding, dict]:
     """Run a checkpoint's network over a split; returns the embedding and the settings of the training."""
-    state = setup.load_checkpoint(path, "train again")
-    settings = state["settings"]
-    model = p1_models.build(settings["network"])
-    setup.load_weights(model, state["model"], path)
-    model = runtime.place(model).eval()
-    pipeline, nothing = p1_recipes.validation_pipeline(settings["image_size"]), torch.empty(0, 0)
+    model, state = p1_models.load_trained(path, runtime, "train again")
+    pipeline, nothing = p1_recipes.validation_pipeline(state["settings"]["image_size"]), torch.empty(0, 0)
     parts = [p1_models.features(model, pipeline(images.to(runtime.device), nothing)) for images in split.images.split(batch_size)]
     feats, logits = (torch.cat(part).float().cpu() for part in zip(*parts, strict=True))
     accuracy = metrics.accuracy(logits.max(1).indices, split.target)
     loss = torch.nn.functional.cross_entropy(logits, split.target).item()
-    return Embedding(feats, split.target, state["epoch"], accuracy, loss), settings
+    return Embedding(feats, split.target, state["epoch"], accuracy, loss), state["settings"]
 
 
 def separation(points: Tensor, target: Tensor) -> dict[str, float]:

@@ -28,17 +28,6 @@ SUFFIXES = (".png", ".jpg", ".jpeg")
 BATCH = 250
 
 
-def load_model(path: Path, runtime: setup.Runtime) -> tuple[torch.nn.Module, int]:
-    """A network of p1_train.py (p1.pth, best.pth or an epoch's) in fp32 for evaluation, and its input size in pixels."""
-    state = setup.load_checkpoint(path, "give a checkpoint of p1_train.py with --weights")
-    settings = state.get("settings", {})
-    if settings.get("network") not in p1_models.NAMES or "model" not in state:
-        raise setup.UsageError(f"{path} is no checkpoint of hw1/p1_train.py; give one with --weights")
-    model = p1_models.build(settings["network"])
-    setup.load_weights(model, state["model"], path)
-    return runtime.place(model).eval(), settings["image_size"]
-
-
 def read_batch(paths: list[Path], size: int) -> tuple[Tensor, list[str], list[str]]:
     """Decode and resize: images (N, 3, size, size) of 0 to 255, their names, and a message for each that cannot be read."""
     images, names, problems = [], [], []
@@ -76,7 +65,8 @@ def main(args: argparse.Namespace) -> dict:
     runtime = setup.start(args)
     answers = read_answers(args.answers) if args.answers else {}
     files = image_files(args.in_dir, SUFFIXES)
-    labels, problems = classify(files, *load_model(args.weights, runtime), runtime)
+    model, state = p1_models.load_trained(args.weights, runtime, "give a checkpoint of p1_train.py with --weights")
+    labels, problems = classify(files, model, state["settings"]["image_size"], runtime)
     write_csv(args.out_csv, labels)
     for problem in problems:
         print(problem, file=sys.stderr)

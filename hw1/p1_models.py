@@ -156,6 +156,20 @@ def last_linear(model: nn.Module) -> nn.Linear:
     return [module for module in model.modules() if isinstance(module, nn.Linear)][-1]
 
 
+def load_trained(path: Path, runtime: setup.Runtime, remedy: str) -> tuple[nn.Module, dict]:
+    """A network that p1_train.py saved (an epoch's, best.pth or p1.pth) ready for evaluation in fp32, and the whole checkpoint.
+
+    Raises UsageError, with `remedy`, if it is missing, damaged, no checkpoint of p1_train.py, or of another network.
+    """
+    state = load_checkpoint(path, remedy)
+    settings = state.get("settings", {})
+    if "model" not in state or settings.get("network") not in NAMES:
+        raise UsageError(f"{path} is no checkpoint of hw1/p1_train.py; {remedy}")
+    model = build(settings["network"])
+    load_weights(model, state["model"], path)
+    return runtime.place(model).eval(), state
+
+
 @setup.evaluation()
 def predict(model: nn.Module, x: Tensor) -> Tensor:
     """Mean logits (N, 50) of the images and their mirror images."""

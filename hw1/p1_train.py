@@ -96,10 +96,10 @@ def resume(folder: Path, model: nn.Module, optimiser, settings: dict) -> list[di
     Raises UsageError if it was trained with other settings.
     """
     path = folder / "last.pth"
-    if not path.exists():
+    state = setup.from_rank_zero(lambda: path.exists() and setup.load_checkpoint(path, "train again without --resume"))
+    if not state:
         setup.log(f"nothing to resume in {folder}: starting at epoch 1")
         return []
-    state = setup.load_checkpoint(path, "train again without --resume")
     different = [key for key in settings if state.get("settings", {}).get(key) != settings[key]]
     if different or "optimiser" not in state:
         raise setup.UsageError(f"{path} was trained with other settings ({', '.join(different)}); repeat them, or train without --resume")
@@ -143,7 +143,7 @@ def main(args: argparse.Namespace) -> dict:
     folder = setup.writable_folder(p1_recipes.run_folder(args, splits.name))
     settings = recipe.settings() | {"weights": weights, "seed": args.seed, "data": splits.describe(), "precision": runtime.precision()}
     history = train(recipe, splits, folder, settings, runtime, args)
-    return p1_items.write(args, runtime, recipe, folder, history, settings)
+    return p1_items.write(args, runtime, recipe, folder, {"history": history, "settings": settings}, splits.validation)
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:

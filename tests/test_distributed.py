@@ -30,7 +30,7 @@ def train(data, out, script, processes: int, *options) -> dict:
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("epoch 1 ") == 1
+    assert done.stdout.count("epoch 1 ") == ("--resume" not in options)
     return json.loads(next(out.glob("checkpoints/*/run.json")).read_text())
 
 
@@ -48,3 +48,5 @@ def test_the_script_itself_under_torchrun(data, tmp_path):
     run = train(data, tmp_path, "hw1/p1_train.py", 2, "--device", "cpu", "--quick", "--epochs", "1", "--batch-size", "100")
     assert "2 processes" in run["device"] and run["history"][0]["train_loss"] > 0
     assert (tmp_path / "f22a-1.2.json").exists()
+    again = train(data, tmp_path, "hw1/p1_train.py", 2, "--device", "cpu", "--quick", "--epochs", "1", "--batch-size", "100", "--resume")
+    assert again["history"] == run["history"]

@@ -87,6 +87,15 @@ def test_recipes_build_and_differ_as_stated(report, model):
     assert recipe.pretrained == (model == "B")
 
 
+def test_best_leaves_the_graders_checkpoint(data, tmp_path):
+    run = train(data, tmp_path, "--model", "best", "--quick", "--epochs", 1, "--batch-size", 50)
+    folder = tmp_path / "checkpoints/best-quick-epochs1-batch_size50"
+    half, full = (load_checkpoint(folder / name, "")["model"] for name in ("p1.pth", "best.pth"))
+    assert all(torch.equal(half[key], full[key].half() if full[key].is_floating_point() else full[key]) for key in full)
+    item = json.loads((tmp_path / "hw1-p1-best.json").read_text())["reproduced"]
+    assert item["accuracy"] == run["kept"]["validation_accuracy"] and any("p1.pth" in name for name in item)
+
+
 def test_schedules():
     assert [p1_recipes.warm_up_then_linear(epoch, 100) for epoch in (0, 15, 30, 65, 99)] == pytest.approx([0, 0.5, 1, 0.5, 1 / 70])
     assert [p1_recipes.cosine(epoch, 50) for epoch in (0, 0.9, 25, 49)] == pytest.approx([1, 1, 0.5, 0.000987], rel=1e-3)
