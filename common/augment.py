@@ -78,29 +78,6 @@ class Cutout:
 
 
 @dataclass(frozen=True)
-class CutMix:
-    """Paste a box of the batch's previous image into each image, in step with the labels (Yun et al., 2019; an own box for each image).
-
-    Called with target (N,) as well; returns the images and the probabilities of the labels (N, classes). The box's area is uniform.
-    """
-
-    classes: int
-    draws: ClassVar[int] = 3
-
-    def __call__(self, images: Tensor, target: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
-        def inside(length: int, draw: Tensor) -> Tensor:
-            side = (u[:, 0].sqrt() * length).round()
-            start = (draw * (length - side + 1)).floor()
-            place = torch.arange(length, device=images.device)
-            return (place >= start[:, None]) & (place < (start + side)[:, None])
-
-        box = inside(images.shape[2], u[:, 1])[:, None, :, None] & inside(images.shape[3], u[:, 2])[:, None, None, :]
-        pasted = box.float().mean((1, 2, 3))[:, None]
-        labels = F.one_hot(target, self.classes).float()
-        return torch.where(box, images.roll(1, 0), images), labels * (1 - pasted) + labels.roll(1, 0) * pasted
-
-
-@dataclass(frozen=True)
 class AutoAugment:
     """torchvision's AutoAugment (Cubuk et al., 2019) on uint8 images; `policy` is 'imagenet', 'cifar10' or 'svhn'."""
 

@@ -20,8 +20,8 @@ from tqdm import tqdm
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 
 from common import setup
-from common.augment import CutMix, Pipeline
-from common.data import P1_CLASSES, Labelled, batches
+from common.augment import Pipeline
+from common.data import Labelled, batches
 from hw1 import p1_items, p1_models, p1_recipes
 from hw1.p1_recipes import Recipe
 
@@ -44,19 +44,15 @@ def train_epoch(model, optimiser, split: Labelled, recipe: Recipe, runtime: setu
     generator = torch.Generator().manual_seed(setup.mixed_seed(seed, epoch))
     pipeline, steps, device = recipe.train_pipeline(epoch), -(-len(split) // recipe.batch_size), runtime.device
     loss_sum, correct, count = torch.zeros((), device=device), torch.zeros((), device=device), 0
-    cutmix = CutMix(P1_CLASSES) if recipe.mixes(epoch) else None
-    walk = batches(len(split), recipe.batch_size, generator, pipeline.draws + (cutmix.draws if cutmix else 0))
+    walk = batches(len(split), recipe.batch_size, generator, pipeline.draws)
     for step, (index, u, weight) in enumerate(tqdm(walk, f"epoch {epoch + 1}", steps, leave=False, disable=setup.rank() > 0 or None)):
         for group in optimiser.param_groups:
             group["lr"] = recipe.lr * recipe.schedule(epoch + step / steps, recipe.epochs)
         index = index.to(split.target.device)
-        u, target = u.to(device), split.target[index]
-        images, labels = pipeline(split.images[index], u), target
-        if cutmix:
-            images, labels = cutmix(images, target, u[:, pipeline.draws :])
+        images, target = pipeline(split.images[index], u.to(device)), split.target[index]
         with runtime.autocast():
             logits = model(images)
-            loss = F.cross_entropy(logits.float(), labels, label_smoothing=recipe.label_smoothing)
+            loss = F.cross_entropy(logits.float(), target, label_smoothing=recipe.label_smoothing)
         optimiser.zero_grad(set_to_none=True)
         (loss * weight).backward()
         optimiser.step()
