@@ -68,7 +68,7 @@ def write_best(args: argparse.Namespace, runtime: setup.Runtime, run: dict, fold
     half = {name: value.half() if value.is_floating_point() else value for name, value in state["model"].items()}
     setup.save_checkpoint(path, {"model": half, "settings": state["settings"], "kept": run["kept"]})
     reproduced = {"accuracy": run["kept"]["validation_accuracy"], "loss": run["kept"]["validation_loss"]}
-    reproduced["accuracy of p1.pth (half precision, mean over mirrored views)"] = graders_accuracy(path, runtime, validation)
+    reproduced["accuracy of p1.pth (half precision, mean over ten views)"] = graders_accuracy(path, runtime, validation)
     results.write_result(
         args,
         runtime,

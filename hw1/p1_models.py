@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision import models
 
@@ -172,8 +173,11 @@ def load_trained(path: Path, runtime: setup.Runtime, remedy: str) -> tuple[nn.Mo
 
 @setup.evaluation()
 def predict(model: nn.Module, x: Tensor) -> Tensor:
-    """Mean logits (N, 50) of the images and their mirror images."""
-    return (model(x) + model(x.flip(-1))) / 2
+    """Mean logits (N, 50) over ten views: each image, its four diagonal shifts by 2 pixels (mirrored at the border), and all of them flipped."""
+    height, width = x.shape[2:]
+    padded = F.pad(x, (2, 2, 2, 2), mode="reflect")
+    views = [padded[:, :, top : top + height, left : left + width] for top, left in ((2, 2), (0, 0), (0, 4), (4, 0), (4, 4))]
+    return sum(model(view) + model(view.flip(-1)) for view in views) / (2 * len(views))
 
 
 def features(model: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
