@@ -173,7 +173,7 @@ def load_trained(path: Path, runtime: setup.Runtime, remedy: str) -> tuple[nn.Mo
 
 @setup.evaluation()
 def predict(model: nn.Module, x: Tensor) -> Tensor:
-    """Mean logits (N, 50) over ten views: each image, its four diagonal shifts by 2 pixels (mirrored at the border), and all of them flipped."""
+    """Mean logits (N, 50) over ten views: each image, its four diagonal shifts by 2 pixels (mirrored borders), and all of them flipped."""
     height, width = x.shape[2:]
     padded = F.pad(x, (2, 2, 2, 2), mode="reflect")
     views = [padded[:, :, top : top + height, left : left + width] for top, left in ((2, 2), (0, 0), (0, 4), (4, 0), (4, 4))]

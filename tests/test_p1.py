@@ -217,6 +217,16 @@ def classify(folder, out_csv, weights):
     return p1_inference.main(p1_inference.parse_args([str(folder), str(out_csv), "--weights", str(weights)]))
 
 
+def test_ten_views():
+    x = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    pixel = torch.nn.Sequential(torch.nn.Conv2d(3, 1, 1), torch.nn.Flatten()).requires_grad_(False)
+    mean = p1_models.predict(pixel, x).view(2, 8, 8)
+    near = pixel(x).view(2, 8, 8)
+    views = [near.roll((dy, dx), (1, 2)) for dy, dx in ((0, 0), (2, 2), (2, -2), (-2, 2), (-2, -2))]
+    expected = torch.stack([view for each in views for view in (each, each.flip(-1))]).mean(0)
+    assert torch.allclose(mean[:, 2:-2, 2:-2], expected[:, 2:-2, 2:-2], atol=1e-5)  # away from the border, where rolling wraps around
+
+
 def test_csv(folder, weights, tmp_path):
     labels = classify(folder, tmp_path / "new folder" / "out.csv", weights)["labels"]
     with open(tmp_path / "new folder" / "out.csv", newline="") as file:
