@@ -152,12 +152,12 @@ RECIPES = {
     ),
 }
 QUICK = {  # epochs and training images of each class, so that a network's quick form takes seconds on two cores
-    "small_cnn": (8, 40),
-    "resnext101_64x4d": (1, 10),
-    "densenet121": (3, 20),
-    "convnext_tiny": (2, 20),
-    "resnet18_mlp": (4, 20),
-    "resnet9": (3, 20),
+    "small_cnn": (8, 25),
+    "resnext101_64x4d": (1, 5),
+    "densenet121": (3, 10),
+    "convnext_tiny": (2, 10),
+    "resnet18_mlp": (3, 20),
+    "resnet9": (3, 10),
 }
 QUICK_VALIDATION = 10  # images of each class
 
