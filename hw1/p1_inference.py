@@ -73,7 +73,8 @@ def main(args: argparse.Namespace) -> dict:
     found = {"labels": labels, "problems": problems}
     if answers:
         found["accuracy"] = sum(answers.get(name) == str(label) for name, label in labels.items()) / len(answers)
-        print(f"accuracy {found['accuracy']:.4f} on {len(answers)} images")
+        missing = len(answers.keys() - labels.keys())
+        print(f"accuracy {found['accuracy']:.4f} on {len(answers)} images" + f", {missing} of them without a label" * (missing > 0))
     if problems:
         raise setup.Incomplete(f"{len(problems)} of {len(files)} images could not be read; the other labels are in {args.out_csv}")
     return found
