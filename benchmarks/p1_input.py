@@ -19,7 +19,7 @@ from torchvision import transforms
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 
-from common import setup
+from common import setup, training
 from common.augment import IMAGENET_MEAN, IMAGENET_STD, Crop, Flip, Normalise, Pipeline
 from common.data import batches, load_p1, locate, synthetic
 from hw1 import p1_models, p1_recipes, p1_train
@@ -83,7 +83,7 @@ def training_loop(args: argparse.Namespace, splits, model_key: tuple[str, str], 
     recipe = p1_recipes.recipe(*model_key)
     split = splits.first_per_class(max(1, 20 * recipe.batch_size // 50), 1).train
     model = runtime.place(p1_models.build(recipe.network))
-    optimiser = p1_train.make_optimiser(model, recipe)
+    optimiser = training.make_optimiser(model, recipe)
     images = recipe.train_pipeline(recipe.epochs - 1)(split.images[: recipe.batch_size], torch.rand(recipe.batch_size, 8)).to(
         runtime.device
     )

@@ -85,7 +85,7 @@ def locate(data: str | None, layout: str, draw) -> tuple[Path, str]:
         return folder / layout, Path(layout).name
     if data != "synthetic":
         log(f"data: no {layout} in {folder}: using the synthetic stand-in")
-    stand_in = cache_folder() / "synthetic" / synthetic.version() / layout
+    stand_in = cache_folder() / "synthetic" / synthetic.version(draw) / layout
     with one_process_first():
         if not stand_in.exists():
             log(f"data: drawing the stand-in for {layout}")

@@ -4,6 +4,7 @@ import itertools
 import textwrap
 from pathlib import Path
 
+import imageio.v3 as imageio
 import matplotlib
 
 matplotlib.use("Agg")
@@ -41,11 +42,17 @@ def new_figure(rows: int = 1, columns: int = 1, height: float = 4.0, **options) 
 def save(figure: Figure, path: Path) -> None:
     """Write a PNG of 256 colours (a third of the bytes) whole or not at all, and close the figure."""
     with replacing(path) as temporary:
-        figure.savefig(temporary, dpi=150)
+        figure.savefig(temporary, dpi=150, format="png")
         with Image.open(temporary) as picture:
             small = picture.convert("RGB").quantize(256, dither=Image.Dither.NONE)
-        small.save(temporary, optimize=True)
+        small.save(temporary, "PNG", optimize=True)
     plt.close(figure)
+
+
+def save_gif(frames: list[np.ndarray], path: Path) -> None:
+    """Write frames, uint8 (H, W, 3), a second each, as an endless GIF, whole or not at all."""
+    with replacing(path) as temporary:
+        temporary.write_bytes(imageio.imwrite("<bytes>", frames, extension=".gif", duration=1000, loop=0))
 
 
 def class_styles(count: int) -> list[dict]:

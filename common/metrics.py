@@ -14,6 +14,13 @@ def confusion_matrix(predicted: Tensor, target: Tensor, classes: int) -> Tensor:
     return torch.bincount(target.flatten() * classes + predicted.flatten(), minlength=classes**2).view(classes, classes)
 
 
+def class_iou(confusion: Tensor) -> Tensor:
+    """Intersection over union of each class, float64 (classes,), from counts (classes, classes); nan for a class absent from both sides."""
+    confusion = confusion.double()
+    hits = confusion.diagonal()
+    return hits / (confusion.sum(0) + confusion.sum(1) - hits)
+
+
 def knn_accuracy(points: Tensor, target: Tensor, k: int = 10) -> float:
     """Leave-one-out accuracy, 0 to 1, of a majority vote among the k nearest other points (Euclidean; ties go to the smaller label).
 

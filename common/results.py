@@ -56,21 +56,28 @@ def provenance(args, runtime: setup.Runtime) -> dict:
     }
 
 
-def write_result(args, runtime: setup.Runtime, item: str, title: str, *, figures: dict | None = None, **fields) -> dict:
+def write_result(
+    args, runtime: setup.Runtime, item: str, title: str, *, figures: dict | None = None, animations: dict | None = None, **fields
+) -> dict:
     """Write an item's figures and its JSON to `args.out`; returns the JSON's content.
 
-    `figures` maps a suffix ('' or '-B') to a matplotlib figure, saved as <key>-<item><suffix>.png. `fields` are the further entries:
+    `figures` maps a suffix ('' or '-B') to a matplotlib figure, saved as <key>-<item><suffix>.png; `animations` one to the frames of a
+    GIF, uint8 arrays (H, W, 3). `fields` are the further entries:
     reported, reproduced, claims (a list of {"claim", "holds"}), data, settings, weights. A quick or changed run's result never takes the
     place of a full one, nor synthetic data's that of real data's: what is there is kept, and a line on stderr says so.
     """
     path = result_path(args.out, item)
     content = {"item": item, "title": title, "script": command_line().split()[1], **provenance(args, runtime), **fields}
-    content["files"] = [f"{path.stem}{suffix}.png" for suffix in figures or {}]
+    drawn = {f"{path.stem}{suffix}.png": figure for suffix, figure in (figures or {}).items()}
+    moving = {f"{path.stem}{suffix}.gif": frames for suffix, frames in (animations or {}).items()}
+    content["files"] = [*drawn, *moving]
     if worth(content) < worth(read_json(path)):
         print(f"note: {path} holds a full run or real data and is kept; use another --out for this one", file=sys.stderr)
         return content
-    for name, figure in zip(content["files"], (figures or {}).values(), strict=True):
+    for name, figure in drawn.items():
         drawing.save(figure, path.with_name(name))
+    for name, frames in moving.items():
+        drawing.save_gif(frames, path.with_name(name))
     write_json(path, content)
     print(f"wrote {path}", flush=True)
     return content

@@ -8,6 +8,7 @@ import contextlib
 import csv
 import errno
 import hashlib
+import inspect
 import itertools
 import os
 import shutil
@@ -20,9 +21,9 @@ from torchvision.io import encode_png
 from common.setup import UsageError
 
 
-def version() -> str:
-    """12 hex digits that change with this file, so that a set drawn by an older form of it is not taken for today's."""
-    return hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:12]
+def version(draw) -> str:
+    """12 hex digits that change with the file of the function `draw`, so that a set drawn by an older form is not taken for today's."""
+    return hashlib.sha256(Path(inspect.getfile(draw)).read_bytes()).hexdigest()[:12]
 
 
 # ---- files ----

@@ -11,7 +11,7 @@ import torch
 from common import figures, metrics, results, setup
 from common.architecture import describe
 from common.data import Labelled
-from hw1 import p1_models, p1_recipes
+from hw1 import p1_models, p1_recipes, runs
 from hw1.p1_recipes import Recipe
 
 STATED = {  # by report, what its items 1.3 and 1.4 say; names as in Recipe.settings()
@@ -30,43 +30,21 @@ COMPARED = {  # what each report's item 1.4 is about
 }
 
 
-def kept_epoch(history: list[dict], keep: str) -> dict:
-    """The numbers of the epoch whose network is kept: best accuracy, lowest loss (the first of equals) or the last."""
-    if keep == "last":
-        return history[-1]
-    return (max if keep == "accuracy" else min)(history, key=lambda epoch: epoch[f"validation_{keep}"])
-
-
 @setup.on_rank_zero
 def write(args: argparse.Namespace, runtime: setup.Runtime, recipe: Recipe, folder: Path, run: dict, validation: Labelled) -> dict:
     """Complete `run`, its history and settings, write it as run.json, and write the model's items; returns run.json's content."""
-    history, settings = run["history"], run["settings"]
-    kept = kept_epoch(history, recipe.keep)
-    deviations = p1_recipes.deviations(args, recipe, settings["weights"])
-    origin = results.provenance(args, runtime) | {"seconds": round(sum(epoch["seconds"] for epoch in history), 1)}
-    checkpoints = [f"epoch-{epoch:03d}.pth" for epoch in recipe.kept_epochs()]
-    run = {"settings": settings, "deviations": deviations, "kept": kept, "history": history, "checkpoints": checkpoints} | origin
-    results.write_json(folder / "run.json", run)
+    run = runs.finish(args, runtime, p1_recipes.recipe(args.report, args.model), recipe, folder, run)
     if args.model == "best":
         write_best(args, runtime, run, folder, validation)
     else:
-        write_accuracy(args, runtime, settings["data"])
+        write_accuracy(args, runtime, run["settings"]["data"])
         (write_model_a if args.model == "A" else write_model_b)(args, runtime, run)
     return run
 
 
-def item_fields(run: dict) -> dict:
-    """The entries of a result that are the run's own."""
-    fields = {"settings": run["settings"], "weights": run["settings"]["weights"], "data": run["settings"]["data"]}
-    return fields | {key: run[key] for key in ("deviations", "seconds", "command", "commit", "device")}
-
-
 def write_best(args: argparse.Namespace, runtime: setup.Runtime, run: dict, folder: Path, validation: Labelled) -> None:
     """Our own model, and p1.pth, the form in which the graders' script uses it."""
-    title, path = "our own model from random weights on 32 px", folder / "p1.pth"
-    state = setup.load_checkpoint(folder / "best.pth", "train again")
-    half = {name: value.half() if value.is_floating_point() else value for name, value in state["model"].items()}
-    setup.save_checkpoint(path, {"model": half, "settings": state["settings"], "kept": run["kept"]})
+    title, path = "our own model from random weights on 32 px", runs.save_half(folder, "p1.pth", run["kept"])
     reproduced = {"accuracy": run["kept"]["validation_accuracy"], "loss": run["kept"]["validation_loss"]}
     reproduced["accuracy of p1.pth (half precision, mean over ten views)"] = graders_accuracy(path, runtime, validation)
     results.write_result(
@@ -74,11 +52,11 @@ def write_best(args: argparse.Namespace, runtime: setup.Runtime, run: dict, fold
         runtime,
         "hw1-p1 best",
         title,
-        figures={"": curves(run["history"], title)},
+        figures={"": runs.curves({"": run["history"]}, ("loss", "accuracy"), title)},
         reported={"accuracy": "from random weights: 0.5544 (f22a A), 0.6416 (f22b A), 0.6460 (f23 A)"},
         reproduced=reproduced,
         claims=[],
-        **item_fields(run),
+        **runs.own_fields(run),
     )
 
 
@@ -92,13 +70,9 @@ def graders_accuracy(path: Path, runtime: setup.Runtime, validation: Labelled) -
 
 def write_accuracy(args: argparse.Namespace, runtime: setup.Runtime, data: dict) -> None:
     """Item 1.2 from the run.json of both models, as far as they have been trained in the same form on the same data."""
-    runs = {}
-    for model in "AB":
-        other = argparse.Namespace(**vars(args) | {"model": model})
-        if run := results.read_json(p1_recipes.run_folder(other, data["name"]) / "run.json"):
-            runs[model] = run
-    accuracy = {model: run["kept"]["validation_accuracy"] for model, run in runs.items()}
-    claims = [{"claim": "B beats A", "holds": accuracy["B"] > accuracy["A"], **accuracy}] if len(runs) == 2 else []
+    both = runs.of_both_models(args, p1_recipes.run_folder, data)
+    accuracy = {model: run["kept"]["validation_accuracy"] for model, run in both.items()}
+    claims = [{"claim": "B beats A", "holds": accuracy["B"] > accuracy["A"], **accuracy}] if len(both) == 2 else []
     results.write_result(
         args,
         runtime,
@@ -108,12 +82,7 @@ def write_accuracy(args: argparse.Namespace, runtime: setup.Runtime, data: dict)
         reproduced=accuracy,
         claims=claims,
         data=data,
-        weights=", ".join(f"{model} {run['settings']['weights']}" for model, run in runs.items()),
-        deviations=[f"{model}: {words}" for model, run in runs.items() for words in run["deviations"]],
-        seconds=round(sum(run["seconds"] for run in runs.values()), 1),
-        settings={
-            model: run["settings"] | {key: run[key] for key in ("command", "seconds", "device", "commit")} for model, run in runs.items()
-        },
+        **runs.both_fields(both),
     )
 
 
@@ -128,7 +97,7 @@ def write_model_a(args: argparse.Namespace, runtime: setup.Runtime, run: dict) -
     """Item 1.3: model A's settings beside the report's, and its learning curve."""
     reported, reproduced = setting_rows(args.report, "A", run)
     title = f"model A's implementation: {run['settings']['network']}"
-    figure = curves(run["history"], f"{args.report} model A")
+    figure = runs.curves({"": run["history"]}, ("loss", "accuracy"), f"{args.report} model A")
     results.write_result(
         args,
         runtime,
@@ -138,7 +107,7 @@ def write_model_a(args: argparse.Namespace, runtime: setup.Runtime, run: dict) -
         reported=reported,
         reproduced=reproduced,
         claims=[],
-        **item_fields(run),
+        **runs.own_fields(run),
     )
 
 
@@ -158,14 +127,14 @@ def write_model_b(args: argparse.Namespace, runtime: setup.Runtime, run: dict) -
         f"{args.report} 1.4",
         "model B's implementation, against A",
         figures={
-            "": curves(run["history"], f"{args.report} model B"),
+            "": runs.curves({"": run["history"]}, ("loss", "accuracy"), f"{args.report} model B"),
             "-differences": figures.table(table["rows"], table["header"], [0.19, 0.36, 0.45], table["title"]),
         },
         reported=reported | {"compared": COMPARED[args.report]},
         reproduced=reproduced | {f"parameters {model}": made_of[model]["parameters"] for model in "AB"},
         claims=difference_claims(args.report, made_of["A"], made_of["B"]),
         tables=[table],
-        **item_fields(run),
+        **runs.own_fields(run),
     )
 
 
@@ -211,16 +180,3 @@ def difference_claims(report: str, a: dict, b: dict) -> list[dict]:
             "holds": all("LayerNorm" in n for n in b["norm"]) and set(a["norm"]) == {"BatchNorm2d"},
         },
     ]
-
-
-def curves(history: list[dict], title: str):
-    """Loss and accuracy over the epochs, training and validation."""
-    figure, grid = figures.new_figure(1, 2, height=3.6)
-    epochs = [epoch["epoch"] for epoch in history]
-    for axes, what in zip(grid[0], ("loss", "accuracy"), strict=True):
-        for split in ("train", "validation"):
-            axes.plot(epochs, [epoch[f"{split}_{what}"] for epoch in history], marker="o" if len(epochs) < 12 else None, label=split)
-        axes.set(xlabel="epoch", ylabel=what)
-        axes.legend()
-    figure.suptitle(title)
-    return figure

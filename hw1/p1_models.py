@@ -1,10 +1,8 @@
 """The networks of hw1 problem 1, all with 50 outputs; torchvision's where the report names one, our own where it does not."""
 
-import pickle
 import re
 from pathlib import Path
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision import models
@@ -12,6 +10,7 @@ from torchvision import models
 from common import setup
 from common.data import P1_CLASSES
 from common.setup import UsageError, load_checkpoint, load_weights
+from common.training import published_weights
 
 
 class SmallCNN(nn.Module):
@@ -124,18 +123,6 @@ def head_name(model: nn.Module) -> str:
     """The dotted name of the last linear layer, or of the sequence of layers that took its place ('fc' of resnet18_mlp)."""
     names = [name for name, module in model.named_modules() if isinstance(module, nn.Linear)]
     return "fc" if hasattr(model, "fc") else names[-1]
-
-
-def published_weights(name: str, published) -> dict[str, Tensor]:
-    """torchvision's ImageNet file for a network; raises UsageError that says where to get it and where to put it."""
-    if published is None:
-        raise UsageError(f"--weights default: nobody publishes weights of {name}; use none or a file")
-    kept = Path(torch.hub.get_dir()) / "checkpoints" / published.url.rsplit("/", 1)[-1]
-    try:
-        return published.get_state_dict(progress=True, check_hash=True, weights_only=True, map_location="cpu")
-    except (OSError, RuntimeError, pickle.UnpicklingError) as error:
-        remedy = f"put {published.url} at {kept}, or use --weights none"
-        raise UsageError(f"cannot get the ImageNet weights of {name} ({error}); {remedy}") from None
 
 
 def load_backbone(model: nn.Module, state: dict, path: Path) -> None:

@@ -6,27 +6,14 @@ applied at 32 px; f22b's DenseNet is DenseNet-121 and its ConvNeXt is ConvNeXt-T
 """
 
 import argparse
-import math
-import shlex
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from common import training
 from common.augment import AutoAugment, Crop, Cutout, Flip, Normalise, Pipeline, RandomErasing, Resize, Rotate
 from common.data import Splits, load_p1
-from common.setup import DEFAULT_OUT, UsageError
-
-Schedule = Callable[[float, int], float]
-
-
-def constant(epoch: float, epochs: int) -> float:
-    """The learning rate stays: factor 1."""
-    return 1.0
-
-
-def cosine(epoch: float, epochs: int) -> float:
-    """Cosine annealing to 0 without restarts, one step an epoch."""
-    return (1 + math.cos(math.pi * int(epoch) / epochs)) / 2
+from common.setup import UsageError
+from common.training import Schedule, constant, cosine, one_cycle
 
 
 def warm_up_then_linear(epoch: float, epochs: int) -> float:
@@ -36,12 +23,6 @@ def warm_up_then_linear(epoch: float, epochs: int) -> float:
     """
     epoch, warm = int(epoch), 0.3 * epochs
     return epoch / warm if epoch < warm else 1 - (epoch - warm) / (epochs - warm)
-
-
-def one_cycle(epoch: float, epochs: int) -> float:
-    """Linear from 0.1 to 1 over a fifth of the training, then linear to 0, in every step (after Smith and Topin, 2017)."""
-    progress = epoch / epochs
-    return 0.1 + 4.5 * progress if progress < 0.2 else (1 - progress) / 0.8
 
 
 @dataclass(frozen=True)
@@ -176,20 +157,6 @@ def recipe(report: str | None, model: str, quick: bool = False, changes: dict | 
     return replace(found, **(changes or {}))
 
 
-def changes(args: argparse.Namespace) -> dict:
-    """What the user's options change in a recipe, by field."""
-    options = {name: getattr(args, name, None) for name in ("epochs", "batch_size", "lr", "image_size")}
-    return {name: value for name, value in options.items() if value is not None}
-
-
-def deviations(args: argparse.Namespace, used: Recipe, weights: str) -> list[str]:
-    """In words, what a run does otherwise than the report: changed settings, and random weights where the report has ImageNet's."""
-    full = recipe(args.report, args.model)
-    fields = [name for name in ("epochs", "batch_size", "lr", "image_size") if getattr(full, name) != getattr(used, name)]
-    words = [f"{name} {getattr(used, name)}, not {getattr(full, name)}" for name in fields]
-    return words + ["random weights, not ImageNet's"] * (full.pretrained and weights == "none")
-
-
 def load_splits(args: argparse.Namespace) -> Splits:
     """p1_data or its stand-in, cut to the quick form's size if asked for."""
     splits, network = load_p1(args.data), recipe(args.report, args.model).network
@@ -197,14 +164,10 @@ def load_splits(args: argparse.Namespace) -> Splits:
 
 
 def run_folder(args: argparse.Namespace, data: str) -> Path:
-    """Where a training keeps its checkpoints; other data, another seed, changed settings or the quick form make a folder of their own."""
-    parts = ["best"] if args.model == "best" else [args.report, args.model]
-    parts += ["synthetic"] * (data == "synthetic") + ["quick"] * args.quick + [f"seed{args.seed}"] * (args.seed != 0)
-    return Path(args.out) / "checkpoints" / "-".join(parts + [f"{name}{value}" for name, value in changes(args).items()])
+    """Where a training keeps its checkpoints."""
+    return training.run_folder(args, "best" if args.model == "best" else f"{args.report}-{args.model}", data)
 
 
 def train_command(args: argparse.Namespace) -> str:
     """The command that makes the checkpoints that a figure with these arguments needs, for messages."""
-    words = ["python", "hw1/p1_train.py", "--report", args.report, "--model", args.model, *["--quick"] * args.quick]
-    words += ["--seed", str(args.seed)] * (args.seed != 0) + ["--data", str(args.data)] * (args.data is not None)
-    return shlex.join(words + ["--out", str(args.out)] * (args.out != DEFAULT_OUT))
+    return training.train_command("hw1/p1_train.py", args)

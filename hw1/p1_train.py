@@ -7,9 +7,7 @@ Writes OUT/checkpoints/<report>-<model>/ (the figures' epochs, best.pth, last.pt
 """
 
 import argparse
-import math
 import sys
-import time
 from pathlib import Path
 
 import torch
@@ -19,22 +17,13 @@ from tqdm import tqdm
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 
-from common import setup
+from common import setup, training
 from common.augment import Pipeline
 from common.data import Labelled, batches
 from hw1 import p1_items, p1_models, p1_recipes
 from hw1.p1_recipes import Recipe
 
 # ---- one epoch ----
-
-
-def make_optimiser(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    """The recipe's optimiser over all parameters."""
-    if recipe.optimiser == "adam":
-        return torch.optim.Adam(model.parameters(), recipe.lr, weight_decay=recipe.weight_decay)
-    return torch.optim.SGD(
-        model.parameters(), recipe.lr, momentum=recipe.momentum, nesterov=recipe.nesterov, weight_decay=recipe.weight_decay
-    )
 
 
 def train_epoch(model, optimiser, split: Labelled, recipe: Recipe, runtime: setup.Runtime, epoch: int, seed: int) -> dict:
@@ -46,8 +35,7 @@ def train_epoch(model, optimiser, split: Labelled, recipe: Recipe, runtime: setu
     loss_sum, correct, count = torch.zeros((), device=device), torch.zeros((), device=device), 0
     walk = batches(len(split), recipe.batch_size, generator, pipeline.draws)
     for step, (index, u, weight) in enumerate(tqdm(walk, f"epoch {epoch + 1}", steps, leave=False, disable=setup.rank() > 0 or None)):
-        for group in optimiser.param_groups:
-            group["lr"] = recipe.lr * recipe.schedule(epoch + step / steps, recipe.epochs)
+        training.set_lr(optimiser, recipe.lr * recipe.schedule(epoch + step / steps, recipe.epochs))
         index = index.to(split.target.device)
         images, target = pipeline(split.images[index], u.to(device)), split.target[index]
         with runtime.autocast():
@@ -81,60 +69,23 @@ def evaluate(model: nn.Module, split: Labelled, pipeline: Pipeline, batch_size: 
 # ---- all epochs ----
 
 
-def is_best(history: list[dict], keep: str) -> bool:
-    """Whether the last epoch is the one to keep: the highest accuracy, the lowest loss, or simply the last."""
-    if keep == "last":
-        return True
-    sign = 1 if keep == "accuracy" else -1
-    values = [sign * epoch[f"validation_{keep}"] for epoch in history]
-    return len(values) == 1 or values[-1] > max(values[:-1])
-
-
-def resume(folder: Path, model: nn.Module, optimiser, settings: dict) -> list[dict]:
-    """Load the last complete epoch into model and optimiser; returns its history, [] if there is none.
-
-    Raises UsageError if it was trained with other settings.
-    """
-    path = folder / "last.pth"
-    state = setup.from_rank_zero(lambda: path.exists() and setup.load_checkpoint(path, "train again without --resume"))
-    if not state:
-        setup.log(f"nothing to resume in {folder}: starting at epoch 1")
-        return []
-    different = [key for key in settings if state.get("settings", {}).get(key) != settings[key]]
-    if different or "optimiser" not in state:
-        raise setup.UsageError(f"{path} was trained with other settings ({', '.join(different)}); repeat them, or train without --resume")
-    setup.load_weights(model, state["model"], path)
-    optimiser.load_state_dict(state["optimiser"])
-    return state["history"]
-
-
 def train(recipe: Recipe, splits, folder: Path, settings: dict, runtime: setup.Runtime, args) -> list[dict]:
     """Train all epochs, a log line and a complete checkpoint after each; returns the history, one dict an epoch."""
     model = runtime.place(p1_models.build(recipe.network, settings["weights"]))
-    optimiser = make_optimiser(model, recipe)
-    history = resume(folder, model, optimiser, settings) if args.resume else []
-    parallel = setup.parallel(model, runtime)
+    optimiser, parallel = training.make_optimiser(model, recipe), setup.parallel(model, runtime)
     train_split, validation = splits.train.to(runtime.device), splits.validation.to(runtime.device)
-    for epoch in range(len(history), recipe.epochs):
-        start = time.monotonic()
+
+    def one_epoch(epoch: int) -> dict:
         numbers = train_epoch(parallel, optimiser, train_split, recipe, runtime, epoch, args.seed)
-        if not math.isfinite(numbers["train_loss"]):
-            raise setup.Incomplete(f"the loss is no longer finite in epoch {epoch + 1}; lower --lr; earlier checkpoints are in {folder}")
-        numbers |= evaluate(model, validation, p1_recipes.validation_pipeline(recipe.image_size), recipe.validation_batch)
-        history.append({"epoch": epoch + 1, **numbers, "seconds": round(time.monotonic() - start, 2)})
-        setup.log(" ".join(f"{key} {value:.4g}" for key, value in history[-1].items()))
-        state = {"model": model.state_dict(), "epoch": epoch + 1, "history": history, "settings": settings}
-        if epoch + 1 in recipe.kept_epochs():
-            setup.save_checkpoint(folder / f"epoch-{epoch + 1:03d}.pth", state)
-        if is_best(history, recipe.keep):
-            setup.save_checkpoint(folder / "best.pth", state)
-        setup.save_checkpoint(folder / "last.pth", state | {"optimiser": optimiser.state_dict()})
-    return history
+        pipeline = p1_recipes.validation_pipeline(recipe.image_size)
+        return numbers | evaluate(model, validation, pipeline, recipe.validation_batch)
+
+    return training.walk(recipe, model, optimiser, folder, settings, args.resume, one_epoch)
 
 
 def main(args: argparse.Namespace) -> dict:
     """Train one model and write its items; returns what run.json holds: the history, the kept epoch's numbers, settings, origin."""
-    recipe = p1_recipes.recipe(args.report, args.model, args.quick, p1_recipes.changes(args))
+    recipe = p1_recipes.recipe(args.report, args.model, args.quick, training.changes(args))
     weights = args.weights or ("default" if recipe.pretrained and not args.quick else "none")
     runtime = setup.start(args)
     if recipe.pretrained and weights == "none":

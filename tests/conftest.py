@@ -8,6 +8,7 @@ import pytest
 
 from common import synthetic
 from common.setup import ROOT
+from hw1 import p2_synthetic
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -30,6 +31,14 @@ def data(tmp_path_factory) -> Path:
     """A --data folder with a small p1_data. Read only: tests that break something draw their own."""
     folder = tmp_path_factory.mktemp("data")
     draw_small(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def land(tmp_path_factory) -> Path:
+    """A --data folder with a small p2_data. Read only: tests that break something copy it."""
+    folder = tmp_path_factory.mktemp("land")
+    p2_synthetic.draw_p2(folder / "hw1_data" / "p2_data", 12, 4)
     return folder
 
 

@@ -12,6 +12,7 @@ from torch import nn
 
 from common import synthetic
 from common.setup import UsageError
+from hw1 import p2_synthetic
 
 TRAIN, VALIDATION = 40, 10  # per class; the counts of `--quick`
 
@@ -90,8 +91,10 @@ def test_a_set_that_another_process_finished_first_is_kept(tmp_path):
     assert [str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")] == ["p1_data", "p1_data/theirs"]
 
 
-def test_version_is_twelve_hex_digits():
-    assert len(synthetic.version()) == 12 and int(synthetic.version(), 16) >= 0
+def test_version_is_twelve_hex_digits_of_the_drawing_file():
+    version = synthetic.version(synthetic.draw_p1)
+    assert len(version) == 12 and int(version, 16) >= 0
+    assert version != synthetic.version(p2_synthetic.draw_p2)
 
 
 # ---- what the classes ask for ----

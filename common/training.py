@@ -1,0 +1,156 @@
+"""What the training scripts share: learning-rate schedules, a run's folder, published weights, optimisers, and the walk over the epochs.
+
+A recipe, as the functions here use it, is a frozen dataclass with `epochs`, `optimiser`, `lr`, `momentum`, `nesterov`, `weight_decay`,
+`keep` (what the kept epoch is best in) and `kept_epochs()` (the epochs whose checkpoints the figures need).
+"""
+
+import argparse
+import math
+import pickle
+import shlex
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from common import setup
+
+Schedule = Callable[[float, int], float]
+
+# ---- learning rates: the factor at `epoch`, counted from 0 and with a fraction for the step within it, of `epochs` ----
+
+
+def constant(epoch: float, epochs: int) -> float:
+    """The learning rate stays: factor 1."""
+    return 1.0
+
+
+def cosine(epoch: float, epochs: int) -> float:
+    """Cosine annealing to 0 without restarts, one step an epoch."""
+    return (1 + math.cos(math.pi * int(epoch) / epochs)) / 2
+
+
+def one_cycle(epoch: float, epochs: int) -> float:
+    """Linear from 0.1 to 1 over a fifth of the training, then linear to 0, in every step (after Smith and Topin, 2017)."""
+    progress = epoch / epochs
+    return 0.1 + 4.5 * progress if progress < 0.2 else (1 - progress) / 0.8
+
+
+# ---- what a user changes in a recipe, and where the run goes ----
+
+OPTIONS = ("epochs", "batch_size", "lr", "image_size")  # of the command line that stand for a recipe's field
+
+
+def changes(args: argparse.Namespace) -> dict:
+    """What the user's options change in a recipe, by field."""
+    return {name: value for name in OPTIONS if (value := getattr(args, name, None)) is not None}
+
+
+def deviations(full, used, weights: str) -> list[str]:
+    """In words, what a run does otherwise than the `full` recipe: changed settings, and random weights where it has published ones."""
+    fields = [name for name in OPTIONS if getattr(full, name) != getattr(used, name)]
+    words = [f"{name} {getattr(used, name)}, not {getattr(full, name)}" for name in fields]
+    return words + ["random weights, not published ones"] * (full.pretrained and weights == "none")
+
+
+def run_folder(args: argparse.Namespace, name: str, data: str) -> Path:
+    """Where a training keeps its checkpoints; other data, another seed, changed settings or the quick form make a folder of their own."""
+    parts = [name] + ["synthetic"] * (data == "synthetic") + ["quick"] * args.quick + [f"seed{args.seed}"] * (args.seed != 0)
+    return Path(args.out) / "checkpoints" / "-".join(parts + [f"{name}{value}" for name, value in changes(args).items()])
+
+
+def train_command(script: str, args: argparse.Namespace) -> str:
+    """The command that makes the checkpoints that a figure with these arguments needs, for messages."""
+    words = ["python", script, *["--report", args.report] * (args.report is not None), "--model", args.model, *["--quick"] * args.quick]
+    words += ["--seed", str(args.seed)] * (args.seed != 0) + ["--data", str(args.data)] * (args.data is not None)
+    return shlex.join(words + ["--out", str(args.out)] * (args.out != setup.DEFAULT_OUT))
+
+
+# ---- starting weights ----
+
+
+def published_weights(name: str, published) -> dict[str, torch.Tensor]:
+    """The file behind `published`, an entry of torchvision's weights, or None if `name` has none.
+
+    Raises UsageError that says where to get it and where to put it.
+    """
+    if published is None:
+        raise setup.UsageError(f"--weights default: nobody publishes weights of {name}; use none or a file")
+    kept = Path(torch.hub.get_dir()) / "checkpoints" / published.url.rsplit("/", 1)[-1]
+    try:
+        return published.get_state_dict(progress=True, check_hash=True, weights_only=True, map_location="cpu")
+    except (OSError, RuntimeError, pickle.UnpicklingError) as error:
+        remedy = f"put {published.url} at {kept}, or use --weights none"
+        raise setup.UsageError(f"cannot get the published weights of {name} ({error}); {remedy}") from None
+
+
+# ---- the walk over the epochs ----
+
+
+def make_optimiser(model: nn.Module, recipe) -> torch.optim.Optimizer:
+    """The recipe's optimiser over all parameters: 'sgd', 'adam' or 'adamw'."""
+    if recipe.optimiser == "adam":
+        return torch.optim.Adam(model.parameters(), recipe.lr, weight_decay=recipe.weight_decay)
+    if recipe.optimiser == "adamw":
+        return torch.optim.AdamW(model.parameters(), recipe.lr, weight_decay=recipe.weight_decay)
+    return torch.optim.SGD(
+        model.parameters(), recipe.lr, momentum=recipe.momentum, nesterov=recipe.nesterov, weight_decay=recipe.weight_decay
+    )
+
+
+def set_lr(optimiser: torch.optim.Optimizer, lr: float) -> None:
+    """Give all parameters this learning rate."""
+    for group in optimiser.param_groups:
+        group["lr"] = lr
+
+
+def kept_epoch(history: list[dict], keep: str) -> dict:
+    """The numbers of the epoch whose network is kept: the last, the lowest validation_loss or the highest validation_<keep> ."""
+    if keep == "last":
+        return history[-1]
+    return (min if keep == "loss" else max)(history, key=lambda epoch: epoch[f"validation_{keep}"])
+
+
+def resume(folder: Path, model: nn.Module, optimiser: torch.optim.Optimizer, settings: dict) -> list[dict]:
+    """Load the last complete epoch into model and optimiser; returns its history, [] if there is none.
+
+    Raises UsageError if it was trained with other settings.
+    """
+    path = folder / "last.pth"
+    state = setup.from_rank_zero(lambda: path.exists() and setup.load_checkpoint(path, "train again without --resume"))
+    if not state:
+        setup.log(f"nothing to resume in {folder}: starting at epoch 1")
+        return []
+    different = [key for key in settings if state.get("settings", {}).get(key) != settings[key]]
+    if different or "optimiser" not in state:
+        raise setup.UsageError(f"{path} was trained with other settings ({', '.join(different)}); repeat them, or train without --resume")
+    setup.load_weights(model, state["model"], path)
+    optimiser.load_state_dict(state["optimiser"])
+    return state["history"]
+
+
+def walk(
+    recipe, model: nn.Module, optimiser: torch.optim.Optimizer, folder: Path, settings: dict, resuming: bool, one_epoch: Callable
+) -> list[dict]:
+    """Train all epochs: `one_epoch(epoch)`, counted from 0, returns the epoch's numbers; then a log line and complete checkpoints.
+
+    Writes epoch-NNN.pth for the recipe's kept epochs, best.pth, and last.pth with the optimiser. Returns the history, a dict an epoch.
+    Raises Incomplete if the training loss is no longer finite, and what `resume` raises.
+    """
+    history = resume(folder, model, optimiser, settings) if resuming else []
+    for epoch in range(len(history), recipe.epochs):
+        start = time.monotonic()
+        numbers = one_epoch(epoch)
+        if not math.isfinite(numbers["train_loss"]):
+            raise setup.Incomplete(f"the loss is no longer finite in epoch {epoch + 1}; lower --lr; earlier checkpoints are in {folder}")
+        history.append({"epoch": epoch + 1, **numbers, "seconds": round(time.monotonic() - start, 2)})
+        setup.log(" ".join(f"{key} {value:.4g}" for key, value in history[-1].items()))
+        state = {"model": model.state_dict(), "epoch": epoch + 1, "history": history, "settings": settings}
+        if epoch + 1 in recipe.kept_epochs():
+            setup.save_checkpoint(folder / f"epoch-{epoch + 1:03d}.pth", state)
+        if kept_epoch(history, recipe.keep) is history[-1]:
+            setup.save_checkpoint(folder / "best.pth", state)
+        setup.save_checkpoint(folder / "last.pth", state | {"optimiser": optimiser.state_dict()})
+    return history

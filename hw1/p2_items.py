@@ -1,0 +1,68 @@
+"""What a training of hw1 problem 2 leaves behind: the item with both models' mIoU (2.3, in f23 3.3), and our best model's."""
+
+import argparse
+from pathlib import Path
+
+from common import results, setup
+from hw1 import p2_recipes, runs
+from hw1.p2_classes import CLASSES, SCORED
+from hw1.p2_recipes import Recipe
+
+
+@setup.on_rank_zero
+def write(args: argparse.Namespace, runtime: setup.Runtime, recipe: Recipe, folder: Path, run: dict) -> dict:
+    """Complete `run`, its history and settings, write it as run.json, and write the model's item; returns run.json's content."""
+    run = runs.finish(args, runtime, p2_recipes.recipe(args.report, args.model), recipe, folder, run)
+    if args.model == "best":
+        runs.save_half(folder, "p2.pth", run["kept"])
+        write_best(args, runtime, run)
+    else:
+        write_miou(args, runtime, run["settings"]["data"])
+    return run
+
+
+def iou_table(kept: dict[str, dict]) -> dict:
+    """Each class's IoU, a row for each model's kept epoch."""
+    rows = [
+        [name, *(f"{epoch[f'iou_{label}']:.4f}" if f"iou_{label}" in epoch else "—" for label in CLASSES[:SCORED])]
+        for name, epoch in kept.items()
+    ]
+    return {"title": "IoU of each class", "header": ["", *CLASSES[:SCORED]], "rows": rows}
+
+
+def write_best(args: argparse.Namespace, runtime: setup.Runtime, run: dict) -> None:
+    """Our own model's mIoU."""
+    title = "our own segmentation model from random weights"
+    results.write_result(
+        args,
+        runtime,
+        p2_recipes.item(None, 3),
+        title,
+        figures={"": runs.curves({"": run["history"]}, ("loss", "miou"), title)},
+        reported={"mIoU": "with published weights: 0.669958, 0.6927 (A of f22a, f22b), 0.730315, 0.7475, 0.7042 (B of f22a, f22b, f23)"},
+        reproduced={"mIoU": run["kept"]["validation_miou"]},
+        claims=[],
+        tables=[iou_table({"best": run["kept"]})],
+        **runs.own_fields(run),
+    )
+
+
+def write_miou(args: argparse.Namespace, runtime: setup.Runtime, data: dict) -> None:
+    """The item from the run.json of both models, as far as they have been trained in the same form on the same data."""
+    both = runs.of_both_models(args, p2_recipes.run_folder, data)
+    kept = {model: run["kept"] for model, run in both.items()}
+    miou = {model: epoch["validation_miou"] for model, epoch in kept.items()}
+    item = p2_recipes.item(args.report, 3)
+    results.write_result(
+        args,
+        runtime,
+        item,
+        "mIoU on validation",
+        figures={"": runs.curves({model: run["history"] for model, run in both.items()}, ("loss", "miou"), f"{item}: models A and B")},
+        reported={model: p2_recipes.RECIPES[args.report, model].reported for model in "AB"},
+        reproduced=miou,
+        claims=[{"claim": "B beats A", "holds": miou["B"] > miou["A"], **miou}] if len(both) == 2 else [],
+        tables=[iou_table(kept)],
+        data=data,
+        **runs.both_fields(both),
+    )

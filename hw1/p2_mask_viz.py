@@ -1,0 +1,168 @@
+"""hw1 problem 2, items 2.4 (f22a, f22b) and 3.4 (f23): masks of three validation tiles at an early, a middle and the final stage.
+
+Reported: a figure; f22a's mIoU at its stages 0.548221, 0.686392, 0.730315. Draws for each of 0013, 0062, 0104 (other data: the first three
+tiles) the image, the truth, and for each stage the predicted mask and the image with its regions tinted and their edges opaque; writes
+results/<item>.json, a PNG and a GIF for each tile. Needs p2_seg_train.py's checkpoints. With --image and --mask draws one overlay, as the
+course's viz_mask does, to OUT/<image>_overlay.png.
+
+    python hw1/p2_mask_viz.py --report f22a
+    python hw1/p2_mask_viz.py --image data/hw1_data/p2_data/validation/0013_sat.jpg --mask masks/0013_sat.png
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from matplotlib.patches import Patch
+from PIL import Image, ImageDraw
+from torch import Tensor
+
+sys.path.append(str(Path(__file__).resolve().parents[1]))
+
+from common import figures, results, setup
+from common.data import locate, read_image
+from common.setup import UsageError
+from hw1 import p2_models, p2_recipes, p2_synthetic
+from hw1.p2_classes import CLASSES, COLOURS, UNKNOWN, coloured
+from hw1.p2_data import LAYOUT, SIZE, load_some, read_mask, shrink_image
+
+TILES = ("0013", "0062", "0104")
+REPORTED = {"f22a": {"early": 0.548221, "middle": 0.686392, "final": 0.730315}}
+STAGES = ("early", "middle", "final")
+TINT, EDGE = 0.3, 5  # the share of a class's colour in its region; pixels of width of a region's edge
+
+
+def overlay(image: Tensor, labels: Tensor) -> Tensor:
+    """The image, uint8 (3, H, W), with each class's region tinted and its edge opaque; unknown regions stay as they are."""
+    colours, known = coloured(labels).float(), labels != UNKNOWN
+    levels = F.pad(labels.float()[None, None], (EDGE // 2,) * 4, mode="replicate")
+    edge = (F.max_pool2d(levels, EDGE, 1) != -F.max_pool2d(-levels, EDGE, 1))[0, 0]
+    mixed = torch.where(edge, colours, (1 - TINT) * image + TINT * colours)
+    return torch.where(known, mixed, image.float()).round().to(torch.uint8)
+
+
+def show(axes, pixels: Tensor, title: str) -> None:
+    """Draw uint8 pixels (3, H, W) without axes."""
+    axes.imshow(pixels.permute(1, 2, 0).numpy())
+    axes.set_title(title)
+    axes.axis("off")
+
+
+def draw_tile(name: str, image: Tensor, truth: Tensor, stages: list[tuple[dict, Tensor]]):
+    """A tile's figure: image and truth, then for each stage, (the epoch's numbers, labels), the mask above the overlay."""
+    figure, grid = figures.new_figure(2, 1 + len(stages), height=6.0)
+    show(grid[0, 0], image, f"{name}_sat")
+    show(grid[1, 0], coloured(truth), "truth")
+    for column, (numbers, labels) in enumerate(stages, 1):
+        show(grid[0, column], coloured(labels), f"epoch {numbers['epoch']}, mIoU {numbers['validation_miou']:.4f}")
+        show(grid[1, column], overlay(image, labels), "overlay")
+    patches = [
+        Patch(facecolor=colour, edgecolor="black", linewidth=0.5, label=label)
+        for label, colour in zip(CLASSES, (COLOURS / 255).tolist(), strict=True)
+    ]
+    figure.legend(handles=patches, loc="outside lower center", ncols=len(CLASSES))
+    return figure
+
+
+def frame(image: Tensor, labels: Tensor, words: str) -> np.ndarray:
+    """One picture of a tile's GIF: the overlay at half its size with `words` above it, uint8 (H, W, 3)."""
+    picture = Image.fromarray(overlay(image, labels).permute(1, 2, 0).numpy())
+    picture = picture.resize((picture.width // 2, picture.height // 2))
+    canvas = Image.new("RGB", (picture.width, picture.height + 20), "white")
+    canvas.paste(picture, (0, 20))
+    ImageDraw.Draw(canvas).text((4, 4), words, fill="black")
+    return np.array(canvas)
+
+
+def load_stages(args: argparse.Namespace, folder: Path, runtime: setup.Runtime) -> tuple[dict, list]:
+    """The run's numbers, and (an epoch's numbers, its network) for each kept epoch.
+
+    Raises UsageError that names the training command if the run is missing or not complete.
+    """
+    command = p2_recipes.train_command(args)
+    run = results.read_json(folder / "run.json")
+    if not run:
+        raise UsageError(f"no finished training in {folder}; make it with: {command}")
+    stages = []
+    for name in run["checkpoints"]:
+        model, state = p2_models.load_trained(folder / name, runtime, f"make it with: {command}")
+        stages.append((state["history"][-1], model))
+    return run, stages
+
+
+@setup.evaluation()
+def predict(model: torch.nn.Module, image: Tensor, runtime: setup.Runtime) -> Tensor:
+    """Labels, uint8 (512, 512), of one image, uint8 (3, S, S)."""
+    logits = p2_models.logits_at(model, image[None].to(runtime.device), (SIZE, SIZE))
+    return logits.max(1).indices[0].to(torch.uint8).cpu()
+
+
+def draw_item(args: argparse.Namespace) -> dict:
+    """Draw the report's three tiles at the run's stages; returns the result."""
+    runtime = setup.start(args)
+    p2_recipes.recipe(args.report, args.model)
+    tiles, name = load_some(args.data, TILES), locate(args.data, LAYOUT, p2_synthetic.draw_p2)[1]
+    run, stages = load_stages(args, p2_recipes.run_folder(args, name), runtime)
+    drawn, moving = {}, {}
+    for tile, image, truth in zip(tiles.names, tiles.images, tiles.labels, strict=True):
+        small = shrink_image(image, (run["settings"]["image_size"],) * 2)
+        masks = [(numbers, predict(model, small, runtime)) for numbers, model in stages]
+        drawn[f"-{tile}"] = draw_tile(tile, image, truth, masks)
+        moving[f"-{tile}"] = [frame(image, m, f"{tile}  epoch {n['epoch']}  mIoU {n['validation_miou']:.4f}") for n, m in masks]
+    miou = dict(zip(STAGES, (numbers["validation_miou"] for numbers, _ in stages), strict=False))
+    item = p2_recipes.item(args.report, 4)
+    return results.write_result(
+        args,
+        runtime,
+        item,
+        f"masks of {', '.join(tiles.names)} at {len(stages)} stages of model {args.model}",
+        figures=drawn,
+        animations=moving,
+        reported=REPORTED.get(args.report, "figure"),
+        reproduced=miou | {"epochs": [numbers["epoch"] for numbers, _ in stages]},
+        claims=[],
+        data=run["settings"]["data"],
+        weights=run["settings"]["weights"],
+        deviations=run["deviations"],
+        settings=run["settings"],
+    )
+
+
+def draw_single(args: argparse.Namespace) -> dict:
+    """One image with one mask; returns {"file": the overlay's path}. Raises UsageError if one cannot be read or their sizes differ."""
+    try:
+        image, labels = read_image(args.image), read_mask(args.mask)
+    except ValueError as error:
+        raise UsageError(f"{args.image} or {args.mask} is {error}; give a JPEG or PNG image and a PNG mask") from None
+    if image.shape[1:] != labels.shape:
+        raise UsageError(f"{args.image} has {image.shape[2]}x{image.shape[1]} pixels, {args.mask} {labels.shape[1]}x{labels.shape[0]}")
+    path = args.out / f"{args.image.stem}_overlay.png"
+    with setup.replacing(path) as temporary:
+        Image.fromarray(overlay(image, labels).permute(1, 2, 0).numpy()).save(temporary, "PNG")
+    print(f"wrote {path}")
+    return {"file": path}
+
+
+def main(args: argparse.Namespace) -> dict:
+    """Draw a report's item, or one overlay with --image and --mask."""
+    if (args.image is None) != (args.mask is None):
+        raise UsageError("--image and --mask belong together: give both, or neither and --report")
+    return draw_single(args) if args.image else draw_item(args)
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = setup.Parser(description=__doc__)
+    parser.add_argument("--report", choices=("f22a", "f22b", "f23"))
+    parser.add_argument("--model", choices=("A", "B", "best"), default="B", help="whose stages (default: B; best: our own)")
+    parser.add_argument("--image", type=Path, metavar="X_sat.jpg", help="draw this image alone, with --mask")
+    parser.add_argument("--mask", type=Path, metavar="Y.png")
+    setup.add_common_arguments(parser)
+    return parser.parse_args(argv)
+
+
+if __name__ == "__main__":
+    setup.run(main, parse_args())

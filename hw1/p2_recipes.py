@@ -1,0 +1,131 @@
+"""How each model of hw1 problem 2 is trained: what its report states, and our choice for what the reports leave open.
+
+The reports state the networks, and f23 30 epochs. Chosen for all: 30 epochs, batch 8, Adam with lr 1e-4 on a cosine, flips and quarter
+turns, 512 px, and the epoch with the best mIoU. f22a's and f22b's model A start from ImageNet's VGG16; f23 calls its model B alone
+pretrained, so its A starts from random weights.
+"""
+
+import argparse
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from common import training
+from common.augment import Light, Normalise, Pipeline, Resize
+from common.setup import UsageError
+from common.training import Schedule, cosine, one_cycle
+from hw1.p2_data import SIZE
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One training. `sizes` are (share of the epochs, pixels) of the first epochs, trained smaller; the others have `image_size`.
+
+    The loss weighs a class by its share of the pixels to the power of -`class_weights` (0: all alike).
+    """
+
+    network: str
+    epochs: int = 30
+    batch_size: int = 8
+    optimiser: str = "adam"
+    lr: float = 1e-4
+    momentum: float = 0.9
+    nesterov: bool = False
+    weight_decay: float = 0.0
+    schedule: Schedule = cosine
+    aux_weight: float = 0.5
+    class_weights: float = 0.0
+    augment: tuple = ()
+    image_size: int = SIZE
+    sizes: tuple[tuple[float, int], ...] = ()
+    keep: str = "miou"
+    pretrained: bool = True
+    reported: float | None = None
+
+    def train_size(self, epoch: int) -> int:
+        """The pixels of a side in an epoch, counted from 0."""
+        smaller = (size for share, size in self.sizes if epoch < round(share * self.epochs) and size < self.image_size)
+        return next(smaller, self.image_size)
+
+    def train_pipeline(self, epoch: int) -> Pipeline:
+        """What happens to the images of an epoch, counted from 0, after flips and quarter turns."""
+        return Pipeline(Resize(self.train_size(epoch)), *self.augment, Normalise())
+
+    def kept_epochs(self) -> tuple[int, ...]:
+        """The epochs, counted from 1, whose masks the figures show: early, middle and final (f23: 1, 15, 30)."""
+        return tuple(sorted({1, self.epochs // 2 or 1, self.epochs}))
+
+    def settings(self) -> dict:
+        """Every hyper-parameter as plain JSON values."""
+        plain = asdict(replace(self, augment=()))
+        del plain["reported"], plain["augment"]
+        plain["sizes"] = [list(pair) for pair in self.sizes]
+        return plain | {"schedule": self.schedule.__name__, "transforms": f"Symmetries(), {self.train_pipeline(self.epochs - 1)!r}"}
+
+
+A, DEEPLAB = Recipe("vgg16_fcn32s"), Recipe("deeplabv3_resnet50")
+RECIPES = {
+    ("f22a", "A"): replace(A, reported=0.669958),
+    ("f22a", "B"): replace(DEEPLAB, reported=0.730315),
+    ("f22b", "A"): replace(A, reported=0.6927),
+    ("f22b", "B"): replace(Recipe("fcn_resnet101"), reported=0.7475),
+    ("f23", "A"): replace(A, pretrained=False, reported=0.4525),
+    ("f23", "B"): replace(DEEPLAB, reported=0.7042),
+    ("ours", "best"): Recipe(
+        "resnet_fpn",
+        epochs=48,
+        batch_size=16,
+        optimiser="adamw",
+        lr=2e-3,
+        weight_decay=0.05,
+        schedule=one_cycle,
+        class_weights=0.5,
+        augment=(Light(0.15, 0.05),),
+        image_size=256,
+        sizes=((0.42, 128), (0.84, 192)),
+        keep="last",
+        pretrained=False,
+    ),
+}
+QUICK = {  # epochs, tiles, pixels, and the learning rate of a quick form from random weights
+    "vgg16_fcn32s": (3, 48, 128, 1e-4),
+    "deeplabv3_resnet50": (4, 48, 128, 5e-4),
+    "fcn_resnet101": (3, 48, 128, 5e-4),
+    "resnet_fpn": (10, 120, 128, 2e-3),
+}
+QUICK_VALIDATION = 12
+PROBLEM = {"f22a": 2, "f22b": 2, "f23": 3}  # the number of the segmentation problem in each report
+
+
+def item(report: str | None, number: int) -> str:
+    """The name of an item of the segmentation problem: ('f23', 4) -> 'f23 3.4'; our own model has 'hw1-p2 best' and 'hw1-p2 stages'."""
+    return f"{report} {PROBLEM[report]}.{number}" if report else {3: "hw1-p2 best", 4: "hw1-p2 stages"}[number]
+
+
+def recipe(report: str | None, model: str, quick: bool = False, changes: dict | None = None) -> Recipe:
+    """The recipe of a report's model ('A' or 'B'; 'best' needs no report), in its quick form if asked for, with the user's `changes`.
+
+    Raises UsageError if there is no such recipe.
+    """
+    key = ("ours" if model == "best" else report, model)
+    if key not in RECIPES:
+        raise UsageError(f"no recipe for --report {report} --model {model}; give f22a, f22b or f23 with --model A or B, or --model best")
+    found = RECIPES[key]
+    if quick:
+        epochs, _, image_size, lr = QUICK[found.network]
+        found = replace(found, epochs=epochs, image_size=image_size, lr=lr)
+    return replace(found, **(changes or {}))
+
+
+def tile_counts(args: argparse.Namespace) -> tuple[int | None, int | None]:
+    """How many training and validation tiles a run uses: all, or the quick form's."""
+    return (QUICK[recipe(args.report, args.model).network][1], QUICK_VALIDATION) if args.quick else (None, None)
+
+
+def run_folder(args: argparse.Namespace, data: str) -> Path:
+    """Where a training keeps its checkpoints."""
+    return training.run_folder(args, "p2-best" if args.model == "best" else f"p2-{args.report}-{args.model}", data)
+
+
+def train_command(args: argparse.Namespace) -> str:
+    """The command that makes the checkpoints that a figure with these arguments needs, for messages."""
+    return training.train_command("hw1/p2_seg_train.py", args)

@@ -1,0 +1,73 @@
+"""A finished training of hw1: what its run.json and its checkpoints hold, and what the items of problems 1 and 2 take from them."""
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+
+from common import figures, results, setup, training
+
+
+def finish(args: argparse.Namespace, runtime: setup.Runtime, full, used, folder: Path, run: dict) -> dict:
+    """Complete `run`, a training's history and settings, and write it as run.json beside its checkpoints; returns its content.
+
+    `full` is the report's recipe, `used` the one that was trained.
+    """
+    history, settings = run["history"], run["settings"]
+    origin = results.provenance(args, runtime) | {"seconds": round(sum(epoch["seconds"] for epoch in history), 1)}
+    run = {
+        "settings": settings,
+        "deviations": training.deviations(full, used, settings["weights"]),
+        "kept": training.kept_epoch(history, used.keep),
+        "history": history,
+        "checkpoints": [f"epoch-{epoch:03d}.pth" for epoch in used.kept_epochs()],
+    } | origin
+    results.write_json(folder / "run.json", run)
+    return run
+
+
+def own_fields(run: dict) -> dict:
+    """The entries of a result that are the run's own."""
+    fields = {"settings": run["settings"], "weights": run["settings"]["weights"], "data": run["settings"]["data"]}
+    return fields | {key: run[key] for key in ("deviations", "seconds", "command", "commit", "device")}
+
+
+def of_both_models(args: argparse.Namespace, run_folder: Callable, data: dict) -> dict[str, dict]:
+    """The run.json of models A and B, as far as they have been trained in the same form on the same data."""
+    folders = {model: run_folder(argparse.Namespace(**vars(args) | {"model": model}), data["name"]) for model in "AB"}
+    return {model: run for model, folder in folders.items() if (run := results.read_json(folder / "run.json"))}
+
+
+def both_fields(runs: dict[str, dict]) -> dict:
+    """The entries of a result that is made of both models' runs."""
+    return {
+        "weights": ", ".join(f"{model} {run['settings']['weights']}" for model, run in runs.items()),
+        "deviations": [f"{model}: {words}" for model, run in runs.items() for words in run["deviations"]],
+        "seconds": round(sum(run["seconds"] for run in runs.values()), 1),
+        "settings": {
+            model: run["settings"] | {key: run[key] for key in ("command", "seconds", "device", "commit")} for model, run in runs.items()
+        },
+    }
+
+
+def save_half(folder: Path, name: str, kept: dict) -> Path:
+    """Write best.pth in half precision as `name`, the form in which the graders' script uses it, with the kept epoch's numbers."""
+    state = setup.load_checkpoint(folder / "best.pth", "train again")
+    half = {key: value.half() if value.is_floating_point() else value for key, value in state["model"].items()}
+    setup.save_checkpoint(folder / name, {"model": half, "settings": state["settings"], "kept": kept})
+    return folder / name
+
+
+def curves(histories: dict[str, list[dict]], numbers: tuple[str, ...], title: str):
+    """`numbers` ('loss', 'accuracy', ...) over the epochs, one panel each; a line for each split of each training, named by the keys."""
+    figure, grid = figures.new_figure(1, len(numbers), height=3.6)
+    for axes, number in zip(grid[0], numbers, strict=True):
+        for name, history in histories.items():
+            epochs = [epoch["epoch"] for epoch in history]
+            for split in ("train", "validation"):
+                if f"{split}_{number}" in history[0]:
+                    values = [epoch[f"{split}_{number}"] for epoch in history]
+                    axes.plot(epochs, values, marker="o" if len(epochs) < 12 else None, label=f"{name} {split}".strip())
+        axes.set(xlabel="epoch", ylabel=number)
+        axes.legend()
+    figure.suptitle(title)
+    return figure

@@ -1,0 +1,310 @@
+"""hw1 problem 2, through the scripts' own main: data, networks and their weight files, training, resuming, figures."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from conftest import run_script
+from PIL import Image
+from torchvision import models
+from torchvision.io import decode_jpeg, read_file
+
+from common.augment import Light, Symmetries
+from common.setup import UsageError, load_checkpoint
+from hw1 import p2_architecture, p2_data, p2_mask_viz, p2_models, p2_recipes, p2_seg_train, p2_synthetic
+from hw1.p2_classes import COLOURS, UNKNOWN
+
+REPORTS = [("f22a", "A"), ("f22a", "B"), ("f22b", "A"), ("f22b", "B"), ("f23", "A"), ("f23", "B")]
+SMALL = ("--quick", "--image-size", 64, "--epochs", 2, "--batch-size", 4)
+
+
+def train(data, out, *options) -> dict:
+    return p2_seg_train.main(p2_seg_train.parse_args(["--data", str(data), "--out", str(out), *map(str, options)]))
+
+
+@pytest.fixture(scope="module")
+def trained(land, tmp_path_factory):
+    """An --out folder with our own model after two small epochs, under the quick form's name."""
+    out = tmp_path_factory.mktemp("out")
+    run = train(land, out, "--model", "best", *SMALL)
+    next((out / "checkpoints").iterdir()).rename(out / "checkpoints/p2-best-quick")
+    return out, run
+
+
+# ---- data ----
+
+
+def test_stand_in_has_the_courses_layout(land, tmp_path):
+    p2_synthetic.draw_p2(tmp_path / "again", 1, 1)
+    one = land / "hw1_data/p2_data"
+    assert len(list((one / "train").iterdir())) == 24 and len(list((one / "validation").iterdir())) == 8
+    for name in ("0000_sat.jpg", "0000_mask.png"):
+        assert (one / "train" / name).read_bytes() == (tmp_path / "again/train" / name).read_bytes()
+    assert decode_jpeg(read_file(str(one / "train/0000_sat.jpg"))).shape == (3, 512, 512)
+    assert {tuple(c) for c in np.unique(np.array(Image.open(one / "train/0000_mask.png")).reshape(-1, 3), axis=0)} <= set(
+        map(tuple, COLOURS.tolist())
+    )
+
+
+def test_stand_ins_classes_are_uneven_and_mean_colours_overlap():
+    tiles = [p2_synthetic.land(np.random.default_rng(i)) for i in range(16)]
+    share = torch.bincount(torch.cat([labels.flatten() for _, labels in tiles]), minlength=7) / (16 * 512**2)
+    assert share.argmax() == 1 and share[1] > 0.35 and 0 < share[4] < 0.1 and share[UNKNOWN] < 0.001
+    means = {
+        label: [image[:, labels == label].float().mean(1) for image, labels in tiles if (labels == label).sum() > 500] for label in range(6)
+    }
+    middle = torch.stack([torch.stack(colours).mean(0) for colours in means.values()])
+    hits = [torch.cdist(colour[None], middle).argmin() == label for label, colours in means.items() for colour in colours]
+    assert sum(hits) / len(hits) < 0.75
+
+
+def test_load_shrinks_images_and_keeps_validation_labels_whole(land):
+    splits = p2_data.load_p2(str(land), 128, train=5)
+    assert splits.describe() == {"name": "p2_data", "train": 5, "validation": 4}
+    assert splits.train.images.shape == (5, 3, 128, 128) and splits.train.labels.shape == (5, 128, 128)
+    assert splits.validation.labels.shape == (4, 512, 512) and splits.validation.names == ["0000", "0001", "0002", "0003"]
+    whole = decode_jpeg(read_file(str(land / "hw1_data/p2_data/train/0000_sat.jpg"))).float()
+    assert (F.avg_pool2d(whole, 4) - splits.train.images[0].float()).abs().mean() < 3
+
+
+@pytest.fixture
+def broken(land, tmp_path):
+    """A copy of the data that a test may break: its training folder."""
+    shutil.copytree(land, tmp_path / "data")
+    return tmp_path / "data/hw1_data/p2_data/train"
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda folder: (folder / "0001_mask.png").unlink(), "0001_sat.jpg has no mask 0001_mask.png"),
+        (lambda folder: (folder / "0001_sat.jpg").unlink(), "0001_mask.png has no image 0001_sat.jpg"),
+        (lambda folder: Image.new("RGB", (512, 100)).save(folder / "0001_mask.png"), "0001_mask.png has 512x100 pixels, its image 512x512"),
+        (lambda folder: Image.new("RGB", (100, 512)).save(folder / "0001_sat.jpg"), "0001_mask.png has 512x512 pixels, its image 100x512"),
+        (lambda folder: (folder / "0001_sat.jpg").write_text("no image"), "0001_sat.jpg is unreadable"),
+        (lambda folder: (folder / "0001_mask.png").write_bytes(b"\x89PNG"), "0001_mask.png is unreadable"),
+    ],
+)
+def test_what_is_wrong_with_training_data_is_named(broken, spoil, message):
+    spoil(broken)
+    with pytest.raises(UsageError, match=message):
+        p2_data.load_p2(str(broken.parents[2]), 64)
+
+
+def test_image_and_labels_turn_together():
+    labels = torch.arange(16, dtype=torch.uint8).view(1, 4, 4).repeat(64, 1, 1)
+    both = Symmetries()(torch.cat([labels[:, None]] * 4, 1), torch.rand(64, 1, generator=torch.Generator().manual_seed(0)))
+    assert torch.equal(both[:, 0], both[:, 3]) and len({tuple(one.flatten().tolist()) for one in both[:, 0]}) == 8
+    for k in range(8):
+        x = torch.randn(1, 2, 4, 6)
+        assert torch.equal(p2_models.turned_back(p2_models.turned(x, k), k), x)
+
+
+def test_light_scales_each_image_by_its_own_draw():
+    images = torch.full((2, 3, 2, 2), 100.0)
+    lit = Light(0.2, 0.1)(images, torch.tensor([[0.5, 0.5, 0.5, 0.5], [1.0, 0.0, 0.5, 1.0]]))
+    assert torch.allclose(lit[0], images[0]) and torch.allclose(lit[1, :, 0, 0], torch.tensor([108.0, 120.0, 132.0]))
+
+
+# ---- networks ----
+
+
+@pytest.mark.parametrize("name", p2_models.NETWORKS)
+@pytest.mark.parametrize("size", [(64, 64), (96, 160)])
+def test_logits_have_the_inputs_size(name, size):
+    model = p2_models.build(name).eval()
+    images = torch.zeros(1, 3, *size, dtype=torch.uint8)
+    with torch.inference_mode():
+        assert p2_models.logits_at(model, images, size).shape == (1, 7, *size)
+
+
+def test_transposed_convolution_starts_as_bilinear_up_sampling():
+    x = torch.randn(1, 7, 5, 5)
+    with torch.no_grad():
+        ours = p2_models.VGG16FCN32s().upsample(x)
+    assert ours.shape == (1, 7, 192, 192)
+    wanted = F.interpolate(x, scale_factor=32, mode="bilinear", align_corners=False)
+    assert torch.allclose(ours[:, :, 48:-48, 48:-48], wanted[:, :, 32:-32, 32:-32], atol=1e-5)
+
+
+def published(name) -> dict:
+    """A state dict in the layout of torchvision's file for a network, random."""
+    if name == "vgg16":
+        return {f"features.{key}": value for key, value in models.vgg16().features.state_dict().items()} | {
+            "classifier.0.weight": torch.zeros(2)
+        }
+    if name in ("resnet50", "resnet101"):
+        return models.get_model(name).state_dict()
+    return models.get_model(name, weights=None, weights_backbone=None, num_classes=21, aux_loss=True).state_dict()
+
+
+@pytest.mark.parametrize(
+    ("name", "file", "same", "head"),
+    [
+        ("vgg16_fcn32s", "vgg16", "features.28.weight", "head.0.weight"),
+        ("deeplabv3_resnet50", "resnet50", "backbone.layer4.2.conv3.weight", "classifier.4.weight"),
+        ("deeplabv3_resnet50", "deeplabv3_resnet50", "classifier.0.convs.1.0.weight", "classifier.4.weight"),
+        ("fcn_resnet101", "resnet101", "fcn.backbone.layer4.2.conv3.weight", "pointwise.weight"),
+        ("fcn_resnet101", "fcn_resnet101", "fcn.classifier.4.weight", "pointwise.weight"),
+    ],
+)
+def test_torchvisions_files_are_read(tmp_path, name, file, same, head):
+    torch.manual_seed(1)
+    state = published(file)
+    torch.save(state, tmp_path / "file.pth")
+    loaded = p2_models.build(name, str(tmp_path / "file.pth")).state_dict()
+    theirs = next(value for key, value in state.items() if same.endswith(key))
+    assert torch.equal(loaded[same], theirs) and head in loaded
+
+
+def test_a_file_of_another_network_is_named(tmp_path):
+    torch.save(models.resnet18().state_dict(), tmp_path / "resnet18.pth")
+    for name in ("vgg16_fcn32s", "deeplabv3_resnet50", "resnet_fpn"):
+        with pytest.raises(UsageError, match=r"resnet18\.pth belongs to another model"):
+            p2_models.build(name, str(tmp_path / "resnet18.pth"))
+
+
+def test_published_weights_are_asked_for_by_name(monkeypatch, tmp_path):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setattr("torch.hub.download_url_to_file", lambda *a, **k: (_ for _ in ()).throw(OSError("no network")))
+    with pytest.raises(UsageError, match=r"put https://.*fcn_resnet101_coco.*\.pth at .*, or use --weights none"):
+        p2_models.build("fcn_resnet101", "default")
+
+
+# ---- training ----
+
+
+def test_class_weights_have_mean_one_over_the_pixels():
+    labels = torch.tensor([1] * 80 + [0] * 15 + [2] * 5 + [UNKNOWN] * 10, dtype=torch.uint8)
+    weight = p2_seg_train.class_weights(labels, 0.5)
+    assert (weight * torch.tensor([0.15, 0.8, 0.05, 0, 0, 0, 0])).sum() == pytest.approx(1)
+    assert weight[2] / weight[1] == pytest.approx(4) and weight[3] == weight[UNKNOWN] == 0
+    assert torch.allclose(p2_seg_train.class_weights(labels, 0.0)[:3], torch.ones(3))
+
+
+def test_loss_leaves_unknown_out_and_adds_the_auxiliary_one():
+    logits, target = torch.randn(1, 7, 2, 2), torch.tensor([[[0, 1], [6, 2]]])
+    weight = torch.ones(7)
+    plain = p2_seg_train.segmentation_loss(logits, target, weight, 0.5)
+    by_hand = -logits.log_softmax(1)[0, [0, 1, 2], [0, 0, 1], [0, 1, 1]].sum() / 4
+    assert plain == pytest.approx(by_hand.item())
+    both = p2_seg_train.segmentation_loss({"out": logits, "aux": logits}, target, weight, 0.5)
+    assert both == pytest.approx(1.5 * by_hand.item())
+
+
+def test_training_keeps_its_stages_and_the_graders_checkpoint(trained):
+    out, run = trained
+    folder = out / "checkpoints/p2-best-quick"
+    assert {path.name for path in folder.iterdir()} == {"best.pth", "epoch-001.pth", "epoch-002.pth", "last.pth", "p2.pth", "run.json"}
+    assert run["history"][1]["train_loss"] < run["history"][0]["train_loss"]
+    half = load_checkpoint(folder / "p2.pth", "")["model"]
+    assert {value.dtype for value in half.values() if value.is_floating_point()} == {torch.float16}
+    item = json.loads((out / "hw1-p2-best.json").read_text())
+    assert item["reproduced"]["mIoU"] == run["kept"]["validation_miou"] and item["tables"][0]["rows"][0][0] == "best"
+
+
+def test_miou_is_the_courses(trained, land):
+    splits = p2_data.load_p2(str(land), 64)
+    model, _ = p2_models.load_trained(
+        trained[0] / "checkpoints/p2-best-quick/best.pth", p2_seg_train.setup.Runtime(torch.device("cpu"), False), ""
+    )
+    with torch.inference_mode():
+        predicted = torch.cat([p2_models.logits_at(model, image[None], (512, 512)).argmax(1) for image in splits.validation.images])
+    truth, ious = splits.validation.labels, []
+    for label in range(6):
+        both, either = ((predicted == label) & (truth == label)).sum(), ((predicted == label) | (truth == label)).sum()
+        ious.append((both / either).item())
+    assert trained[1]["kept"]["validation_miou"] == pytest.approx(float(np.nanmean(ious)), abs=1e-6)
+
+
+def test_resume_gives_the_same_network(land, tmp_path):
+    whole = train(land, tmp_path / "whole", "--report", "f22a", "--model", "B", *SMALL)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(p2_models, "evaluate", interrupted_in_the_second_epoch(p2_models.evaluate))
+        with pytest.raises(KeyboardInterrupt):
+            train(land, tmp_path / "parts", "--report", "f22a", "--model", "B", *SMALL)
+    parts = train(land, tmp_path / "parts", "--report", "f22a", "--model", "B", *SMALL, "--resume")
+    for name in ("train_loss", "validation_loss", "validation_miou"):
+        assert [epoch[name] for epoch in parts["history"]] == [epoch[name] for epoch in whole["history"]]
+    item = json.loads((tmp_path / "whole/f22a-2.3.json").read_text())
+    assert item["reported"] == {"A": 0.669958, "B": 0.730315} and item["reproduced"] == {"B": whole["kept"]["validation_miou"]}
+
+
+def interrupted_in_the_second_epoch(evaluate):
+    calls = []
+
+    def interrupted(*arguments):
+        calls.append(1)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return evaluate(*arguments)
+
+    return interrupted
+
+
+@pytest.mark.parametrize(("report", "model"), [*REPORTS, (None, "best")])
+def test_recipes_have_plain_settings_and_three_stages(report, model):
+    recipe = p2_recipes.recipe(report, model)
+    assert isinstance(json.dumps(recipe.settings()), str) and len(recipe.kept_epochs()) == 3
+    if report:
+        assert recipe.image_size == 512 and recipe.reported and recipe.kept_epochs() == (1, 15, 30)
+    sizes = [recipe.train_size(epoch) for epoch in range(recipe.epochs)]
+    assert sizes[-1] == recipe.image_size and sizes == sorted(sizes)
+
+
+def test_wrong_use_is_one_line(tmp_path):
+    for options in (["--model", "A"], ["--model", "best", "--image-size", "100"], ["--report", "f22a", "--model", "A"]):
+        done = run_script(
+            "hw1/p2_seg_train.py", *options, "--out", tmp_path, TORCH_HOME=str(tmp_path), XDG_CACHE_HOME=str(tmp_path / "none")
+        )
+        assert done.returncode == 2 and len(done.stderr.strip().splitlines()) == 1, done.stderr
+
+
+# ---- figures ----
+
+
+def test_stages_are_drawn_with_a_gif_for_each_tile(trained, land):
+    out, run = trained
+    args = ["--model", "best", "--quick", "--data", str(land), "--out", str(out)]
+    item = p2_mask_viz.main(p2_mask_viz.parse_args(args))
+    assert item["files"] == [f"hw1-p2-stages-{tile:04d}.{kind}" for kind in ("png", "gif") for tile in range(3)]
+    assert item["reproduced"]["early"] == run["history"][0]["validation_miou"] and item["reproduced"]["epochs"] == [1, 2]
+    with Image.open(out / "hw1-p2-stages-0001.gif") as gif:
+        assert gif.n_frames == 2 and gif.size == (256, 276)
+
+
+def test_missing_stages_name_the_command(land, tmp_path):
+    with pytest.raises(UsageError, match=r"make it with: python hw1/p2_seg_train.py --report f22a --model B"):
+        p2_mask_viz.main(p2_mask_viz.parse_args(["--report", "f22a", "--data", str(land), "--out", str(tmp_path)]))
+
+
+def test_overlay_tints_regions_and_draws_opaque_edges():
+    image, labels = torch.full((3, 20, 40), 100, dtype=torch.uint8), torch.zeros(20, 40, dtype=torch.uint8)
+    labels[:, 20:] = UNKNOWN
+    drawn = p2_mask_viz.overlay(image, labels)
+    assert drawn[:, 10, 5].tolist() == [70, 146, 146] and drawn[:, 10, 19].tolist() == [0, 255, 255]
+    assert drawn[:, 10, 17].tolist() == [70, 146, 146] and (drawn[:, :, 20:] == 100).all()
+
+
+def test_single_overlay_of_the_users_files(land, tmp_path):
+    folder = land / "hw1_data/p2_data/validation"
+    options = ["--image", folder / "0000_sat.jpg", "--mask", folder / "0000_mask.png", "--out", tmp_path]
+    done = run_script("hw1/p2_mask_viz.py", *options)
+    assert done.returncode == 0, done.stderr
+    with Image.open(tmp_path / "0000_sat_overlay.png") as picture:
+        assert picture.size == (512, 512)
+    for wrong in (["--image", folder / "0000_sat.jpg"], ["--image", folder / "0000_sat.jpg", "--mask", folder / "no.png"], []):
+        done = run_script("hw1/p2_mask_viz.py", *wrong, "--out", tmp_path)
+        assert done.returncode == 2 and len(done.stderr.strip().splitlines()) == 1, done.stderr
+
+
+def test_architectures_and_their_differences(tmp_path):
+    written = p2_architecture.main(p2_architecture.parse_args(["--report", "f23", "--out", str(tmp_path)]))
+    assert written["A"]["item"] == "f23 3.1" and written["B"]["files"] == ["f23-3.2.png", "f23-3.2-differences.png"]
+    rows = {row[0]: row[1:] for row in written["B"]["tables"][0]["rows"]}
+    assert rows["ASPP rates"] == ["no ASPP", "12, 24, 36"] and rows["output stride of the backbone"] == ["32", "8"]
+    assert rows["up-sampling"] == ["transposed convolution 64×64, stride 32, learned", "bilinear interpolation by 8"]
+    assert written["B"]["reproduced"]["parameters"] == 41_996_878 and all(claim["holds"] for claim in written["B"]["claims"])
