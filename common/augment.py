@@ -58,19 +58,6 @@ class Symmetries:
 
 
 @dataclass(frozen=True)
-class Light:
-    """Multiply an image by a factor within 1 +- `strength`, and each channel by a further one within 1 +- `tint`; cut off at 255."""
-
-    strength: float
-    tint: float
-    draws: ClassVar[int] = 4
-
-    def __call__(self, images: Tensor, u: Tensor) -> Tensor:
-        factor = (1 + self.strength * (2 * u[:, :1] - 1)) * (1 + self.tint * (2 * u[:, 1:] - 1))
-        return (images * factor[:, :, None, None]).clamp(max=255)
-
-
-@dataclass(frozen=True)
 class Rotate:
     """Turn about the centre by an angle in [-degrees, degrees], nearest pixel, black outside, as torchvision's RandomRotation."""
 

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from common import training
-from common.augment import Light, Normalise, Pipeline, Resize
+from common.augment import Normalise, Pipeline, Resize
 from common.setup import UsageError
 from common.training import Schedule, cosine, one_cycle
 from hw1.p2_data import SIZE
@@ -34,7 +34,6 @@ class Recipe:
     schedule: Schedule = cosine
     aux_weight: float = 0.5
     class_weights: float = 0.0
-    augment: tuple = ()
     image_size: int = SIZE
     sizes: tuple[tuple[float, int], ...] = ()
     keep: str = "miou"
@@ -48,7 +47,7 @@ class Recipe:
 
     def train_pipeline(self, epoch: int) -> Pipeline:
         """What happens to the images of an epoch, counted from 0, after flips and quarter turns."""
-        return Pipeline(Resize(self.train_size(epoch)), *self.augment, Normalise())
+        return Pipeline(Resize(self.train_size(epoch)), Normalise())
 
     def kept_epochs(self) -> tuple[int, ...]:
         """The epochs, counted from 1, whose masks the figures show: early, middle and final (f23: 1, 15, 30)."""
@@ -56,8 +55,8 @@ class Recipe:
 
     def settings(self) -> dict:
         """Every hyper-parameter as plain JSON values."""
-        plain = asdict(replace(self, augment=()))
-        del plain["reported"], plain["augment"]
+        plain = asdict(self)
+        del plain["reported"]
         plain["sizes"] = [list(pair) for pair in self.sizes]
         return plain | {"schedule": self.schedule.__name__, "transforms": f"Symmetries(), {self.train_pipeline(self.epochs - 1)!r}"}
 
@@ -79,7 +78,6 @@ RECIPES = {
         weight_decay=0.05,
         schedule=one_cycle,
         class_weights=0.5,
-        augment=(Light(0.15, 0.05),),
         image_size=256,
         sizes=((0.42, 128), (0.84, 192)),
         keep="last",

@@ -12,7 +12,7 @@ from PIL import Image
 from torchvision import models
 from torchvision.io import decode_jpeg, read_file
 
-from common.augment import Light, Symmetries
+from common.augment import Symmetries
 from common.setup import UsageError, load_checkpoint
 from hw1 import p2_architecture, p2_data, p2_mask_viz, p2_models, p2_recipes, p2_seg_train, p2_synthetic
 from hw1.p2_classes import COLOURS, UNKNOWN
@@ -101,12 +101,6 @@ def test_image_and_labels_turn_together():
     for k in range(8):
         x = torch.randn(1, 2, 4, 6)
         assert torch.equal(p2_models.turned_back(p2_models.turned(x, k), k), x)
-
-
-def test_light_scales_each_image_by_its_own_draw():
-    images = torch.full((2, 3, 2, 2), 100.0)
-    lit = Light(0.2, 0.1)(images, torch.tensor([[0.5, 0.5, 0.5, 0.5], [1.0, 0.0, 0.5, 1.0]]))
-    assert torch.allclose(lit[0], images[0]) and torch.allclose(lit[1, :, 0, 0], torch.tensor([108.0, 120.0, 132.0]))
 
 
 # ---- networks ----
