@@ -14,7 +14,7 @@ set -u
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 . "$root/common/venv.sh"
 
-# items, separated by commas | the item that must be there first | command
+# items, separated by commas | what must be there first: an item, or part of a command | command
 items='
 f22a-1.1           |          | hw1/p1_architecture.py --report f22a
 f22a-1.2,f22a-1.3  |          | hw1/p1_train.py --report f22a --model A
@@ -32,6 +32,20 @@ f23-1.2,f23-1.4    |          | hw1/p1_train.py --report f23 --model B
 f23-1.5            | f23-1.3  | hw1/p1_pca.py --report f23
 f23-1.6            | f23-1.3  | hw1/p1_tsne.py --report f23
 hw1-p1-best        |          | hw1/p1_train.py --model best
+f22a-2.1,f22a-2.2  |          | hw1/p2_architecture.py --report f22a
+f22a-2.3           |          | hw1/p2_seg_train.py --report f22a --model A
+f22a-2.3           |          | hw1/p2_seg_train.py --report f22a --model B
+f22a-2.4           | p2_seg_train.py --report f22a --model B | hw1/p2_mask_viz.py --report f22a
+f22b-2.1,f22b-2.2  |          | hw1/p2_architecture.py --report f22b
+f22b-2.3           |          | hw1/p2_seg_train.py --report f22b --model A
+f22b-2.3           |          | hw1/p2_seg_train.py --report f22b --model B
+f22b-2.4           | p2_seg_train.py --report f22b --model B | hw1/p2_mask_viz.py --report f22b
+f23-3.1,f23-3.2    |          | hw1/p2_architecture.py --report f23
+f23-3.3            |          | hw1/p2_seg_train.py --report f23 --model A
+f23-3.3            |          | hw1/p2_seg_train.py --report f23 --model B
+f23-3.4            | p2_seg_train.py --report f23 --model B | hw1/p2_mask_viz.py --report f23
+hw1-p2-best        |          | hw1/p2_seg_train.py --model best
+hw1-p2-stages      | hw1-p2-best | hw1/p2_mask_viz.py --model best
 '
 
 form=--quick list= dry= patterns=() options=() out="$root/results"
@@ -59,7 +73,8 @@ options+=(--out "$out")
 names=() needs=() commands=() chosen=()
 while IFS='|' read -r name need command; do
   [ -n "$command" ] || continue
-  names+=("${name// /}") needs+=("${need// /}") commands+=("${command# }")
+  read -r need <<<"$need" # trimmed
+  names+=("${name// /}") needs+=("$need") commands+=("${command# }")
 done <<<"$items"
 
 matches() { # matches LINE-NUMBER PATTERN

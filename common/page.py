@@ -9,6 +9,7 @@ Both show only what stands in those files: what the report states beside what a 
 import argparse
 import json
 import re
+import struct
 import sys
 from collections.abc import Iterator
 from html import escape
@@ -277,16 +278,16 @@ def figure_html(out: Path, name: str, content: dict) -> Html:
     if not (out / name).is_file():
         return tag("p", "The figure ", tag("code", name), " is not in this folder.", class_="no")
     alt = escape(f"{content['item']}: {text(content.get('title'))} ({name})")
-    image = Html(f'<img src="{quote(name)}" alt="{alt}" loading="lazy"{png_size(out / name)}>')
+    image = Html(f'<img src="{quote(name)}" alt="{alt}" loading="lazy"{picture_size(out / name)}>')
     return tag("figure", tag("a", image, href=quote(name)), tag("figcaption", name, class_="muted small"))
 
 
-def png_size(path: Path) -> str:
+def picture_size(path: Path) -> str:
     # Without its size a lazy image moves the section that a link leads to when it loads.
     with open(path, "rb") as file:
         head = file.read(24)
-    sides = int.from_bytes(head[16:20], "big"), int.from_bytes(head[20:24], "big")
-    return f' width="{sides[0]}" height="{sides[1]}"' if head.startswith(b"\x89PNG") else ""
+    layout = {b"\x89PNG": ">16xII", b"GIF8": "<6xHH14x"}.get(head[:4])
+    return ' width="{}" height="{}"'.format(*struct.unpack(layout, head)) if layout and len(head) == 24 else ""
 
 
 def table_html(table: dict) -> Html:

@@ -5,6 +5,9 @@ trees, ripples, ...), while tint, light, scale and direction change from tile to
 shares are about as uneven as the course's. Roads cross the tiles without a label of their own, as in the course's; rivers are water.
 """
 
+import functools
+import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -29,10 +32,16 @@ def draw_p2(folder: Path, train: int = 120, validation: int = 30, seed: int = 0)
     with whole_folder(folder) as temporary:
         for split, count in (("train", train), ("validation", validation)):
             (temporary / split).mkdir()
-            for i in tqdm(range(count), f"drawing {split}", disable=None, leave=False):
-                image, labels = land(np.random.default_rng([seed, split == "validation", i]))
-                (temporary / split / f"{i:04d}_sat.jpg").write_bytes(encode_jpeg(image, quality=85).numpy())
-                (temporary / split / f"{i:04d}_mask.png").write_bytes(encode_png(coloured(labels), compression_level=1).numpy())
+            draw = functools.partial(draw_pair, temporary / split, [seed, split == "validation"])
+            with ThreadPoolExecutor(os.cpu_count()) as pool:
+                list(tqdm(pool.map(draw, range(count)), f"drawing {split}", count, disable=None, leave=False))
+
+
+def draw_pair(folder: Path, seed: list[int], i: int) -> None:
+    """Write the `i`-th tile and its mask."""
+    image, labels = land(np.random.default_rng([*seed, i]))
+    (folder / f"{i:04d}_sat.jpg").write_bytes(encode_jpeg(image, quality=85).numpy())
+    (folder / f"{i:04d}_mask.png").write_bytes(encode_png(coloured(labels), compression_level=1).numpy())
 
 
 def land(rng: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor]:
@@ -43,14 +52,14 @@ def land(rng: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor]:
     image = np.zeros((SIDE, SIDE, 3), np.float32)
     for label, texture in enumerate(TEXTURES):
         if (labels == label).any():
-            tint = TINTS[label] * rng.uniform(0.8, 1.2) + rng.normal(0, 9, 3)
-            image += softened(labels == label)[..., None] * (tint + texture(rng)[..., None] * rng.uniform(0.8, 1.2, 3))
+            tint = np.float32(TINTS[label] * rng.uniform(0.8, 1.2) + rng.normal(0, 9, 3))
+            contrast = np.float32(rng.uniform(0.8, 1.2, 3))
+            image += softened(labels == label)[..., None] * (tint + texture(rng)[..., None] * contrast)
     for _ in range(rng.integers(0, 3)):
         road = ribbon(rng, rng.uniform(1, 2.5))[..., None]
-        image += road * (rng.uniform(120, 190) - image)
-    image = (image + (waves(rng, 3) * 9)[..., None] + 5 * rng.standard_normal(image.shape, dtype=np.float32)) * rng.uniform(
-        0.75, 1.2
-    ) + rng.normal(0, 6, 3)
+        image += road * (np.float32(rng.uniform(120, 190)) - image)
+    image += 9 * waves(rng, 3)[..., None] + 5 * rng.standard_normal(image.shape, dtype=np.float32)
+    image = image * np.float32(rng.uniform(0.75, 1.2)) + np.float32(rng.normal(0, 6, 3))
     if rng.random() < 0.02:
         corner = rng.integers(4, 16)
         image[:corner, :corner], labels[:corner, :corner] = 0, UNKNOWN
@@ -81,11 +90,9 @@ def regions(rng: np.random.Generator) -> np.ndarray:
 
 def ribbon(rng: np.random.Generator, width: float) -> np.ndarray:
     """How much of each pixel, 0 to 1, a winding band of `width` pixels across the tile covers."""
-    y, x = np.mgrid[:SIDE, :SIDE].astype(np.float32) - SIDE / 2
-    angle = rng.uniform(0, np.pi)
-    along, across = np.cos(angle) * x + np.sin(angle) * y, np.cos(angle) * y - np.sin(angle) * x
-    bend = rng.uniform(5, 40) * np.sin(along / rng.uniform(40, 120) + rng.uniform(0, 6))
-    return np.clip(width / 2 + 0.5 - np.abs(across - bend - rng.uniform(-180, 180)), 0, 1)
+    along, across = (axis - np.float32(axis.mean()) for axis in turned_grid(rng))
+    bend = np.float32(rng.uniform(5, 40)) * np.sin(along / np.float32(rng.uniform(40, 120)) + np.float32(rng.uniform(0, 6)))
+    return np.clip(np.float32(width / 2 + 0.5) - np.abs(across - bend - np.float32(rng.uniform(-180, 180))), 0, 1)
 
 
 def softened(mask: np.ndarray) -> np.ndarray:
@@ -101,7 +108,8 @@ def turned_grid(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """Pixel coordinates in a frame of random direction."""
     y, x = np.mgrid[:SIDE, :SIDE].astype(np.float32)
     angle = rng.uniform(0, np.pi)
-    return np.cos(angle) * x + np.sin(angle) * y, np.cos(angle) * y - np.sin(angle) * x
+    cos, sin = np.float32(np.cos(angle)), np.float32(np.sin(angle))
+    return cos * x + sin * y, cos * y - sin * x
 
 
 def houses(rng: np.random.Generator) -> np.ndarray:

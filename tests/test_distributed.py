@@ -6,8 +6,10 @@ import subprocess
 import sys
 
 import pytest
+import torch
 
-from common.setup import ROOT
+from common.setup import ROOT, Runtime
+from hw1 import p2_data, p2_models
 
 
 def train(data, out, script, processes: int, *options) -> dict:
@@ -50,3 +52,12 @@ def test_the_script_itself_under_torchrun(data, tmp_path):
     assert (tmp_path / "f22a-1.2.json").exists()
     again = train(data, tmp_path, "hw1/p1_train.py", 2, "--device", "cpu", "--quick", "--epochs", "1", "--batch-size", "100", "--resume")
     assert again["history"] == run["history"]
+
+
+def test_segmentation_is_evaluated_over_all_processes(land, tmp_path):
+    options = ["--device", "cpu", "--quick", "--epochs", "1", "--batch-size", "4", "--image-size", "64"]
+    run = train(land, tmp_path, "hw1/p2_seg_train.py", 2, *options)
+    runtime = Runtime(torch.device("cpu"), bf16=False)
+    model, _ = p2_models.load_trained(next(tmp_path.glob("checkpoints/*/best.pth")), runtime, "")
+    alone = p2_models.evaluate(model, p2_data.load_p2(str(land), 64).validation, runtime)
+    assert {name: run["history"][0][name] for name in alone} == pytest.approx(alone, abs=1e-6)
