@@ -43,6 +43,17 @@ def one_cycle(epoch: float, epochs: int) -> float:
 OPTIONS = ("epochs", "batch_size", "lr", "image_size")  # of the command line that stand for a recipe's field
 
 
+def find_recipe(recipes: dict, report: str | None, model: str):
+    """A report's recipe for model 'A' or 'B', or our own for 'best'; raises UsageError if there is none."""
+    key = ("ours" if model == "best" else report, model)
+    if key not in recipes:
+        known = sorted({name for name, _ in recipes} - {"ours"})
+        raise setup.UsageError(
+            f"no recipe for --report {report} --model {model}; give {', '.join(known)} with --model A or B, or --model best"
+        )
+    return recipes[key]
+
+
 def changes(args: argparse.Namespace) -> dict:
     """What the user's options change in a recipe, by field."""
     return {name: value for name in OPTIONS if (value := getattr(args, name, None)) is not None}

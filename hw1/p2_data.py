@@ -12,7 +12,6 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torchvision.io import ImageReadMode, decode_image, read_file
 from tqdm import tqdm
 
 from common.data import image_files, locate, read_image, refuse
@@ -34,10 +33,6 @@ class Tiles:
 
     def __len__(self) -> int:
         return len(self.names)
-
-    def first(self, count: int) -> "Tiles":
-        """The first tiles in order of their names: what `--quick` works on."""
-        return Tiles(self.images[:count], self.labels[:count], self.names[:count])
 
 
 @dataclass(frozen=True)
@@ -61,10 +56,7 @@ def read_mask_codes(path: Path) -> tuple[Tensor, bool]:
 
     Pure: every channel is 0 or 255. Raises ValueError if the file is damaged.
     """
-    try:
-        mask = decode_image(read_file(str(path)), ImageReadMode.RGB)
-    except RuntimeError:
-        mask = read_image(path)
+    mask = read_image(path)
     bits = mask >> 7
     return bits[0] * 4 + bits[1] * 2 + bits[2], not bool(((mask + 1) > 1).any())
 
@@ -97,7 +89,7 @@ def pairs(folder: Path) -> list[tuple[str, Path, Path]]:
 def load_tiles(found: list[tuple[str, Path, Path]], image_size: int, label_size: int) -> Tiles:
     """Decode pairs, the images shrunk to `image_size` pixels (bilinear, antialiased), the masks to `label_size` (nearest).
 
-    Raises UsageError that names the files that cannot be read or have another size than the first image.
+    Raises UsageError that names the files that cannot be read or are not 512x512.
     """
     images = torch.empty(len(found), 3, image_size, image_size, dtype=torch.uint8)
     labels = torch.empty(len(found), label_size, label_size, dtype=torch.uint8)

@@ -162,7 +162,7 @@ START = {  # a file's key in our network, what of the network may stay random, a
     "vgg16_fcn32s": (str, ("head.", "upsample."), ("classifier.",)),
     "deeplabv3_resnet50": (backbone_key, ("classifier.", "aux_classifier."), ("fc.",)),
     "fcn_resnet101": (fcn_key, ("fcn.classifier.", "pointwise."), ("fc.", "aux_classifier.")),
-    "resnet_fpn": (str, ("none",), ("none",)),
+    "resnet_fpn": (str, (), ()),
 }
 
 
@@ -213,7 +213,7 @@ def evaluate(model: nn.Module, tiles: Tiles, runtime: setup.Runtime, turns: bool
     """The course's mIoU and each class's IoU over a whole split at 512 px, and the mean cross entropy, over all processes."""
     model.eval()
     setup.synchronise_buffers(model)
-    loss, confusion = 0.0, torch.zeros(OUTPUTS, OUTPUTS, device=runtime.device)
+    loss, confusion = 0.0, torch.zeros(OUTPUTS, OUTPUTS, dtype=torch.int64, device=runtime.device)
     for index in torch.arange(setup.rank(), len(tiles), setup.world_size()).split(4):
         target = tiles.labels[index].to(runtime.device).long()
         logits = logits_at(model, tiles.images[index].to(runtime.device), tuple(target.shape[1:]), turns)

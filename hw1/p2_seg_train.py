@@ -92,7 +92,7 @@ def main(args: argparse.Namespace) -> dict:
     folder = setup.writable_folder(p2_recipes.run_folder(args, splits.name))
     settings = recipe.settings() | {"weights": weights, "seed": args.seed, "data": splits.describe(), "precision": runtime.precision()}
     history = train(recipe, splits, folder, settings, runtime, args)
-    return p2_items.write(args, runtime, recipe, folder, {"history": history, "settings": settings})
+    return p2_items.write(args, runtime, recipe, folder, {"history": history, "settings": settings}, splits.validation)
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:

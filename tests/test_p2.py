@@ -197,7 +197,11 @@ def test_training_keeps_its_stages_and_the_graders_checkpoint(trained):
     half = load_checkpoint(folder / "p2.pth", "")["model"]
     assert {value.dtype for value in half.values() if value.is_floating_point()} == {torch.float16}
     item = json.loads((out / "hw1-p2-best.json").read_text())
-    assert item["reproduced"]["mIoU"] == run["kept"]["validation_miou"] and item["tables"][0]["rows"][0][0] == "best"
+    assert item["reproduced"]["mIoU"] == run["kept"]["validation_miou"] and [row[0] for row in item["tables"][0]["rows"]][1:] == [
+        "p2.pth",
+        "p2.pth, --tta",
+    ]
+    assert item["reproduced"]["mIoU of p2.pth (half precision)"] == pytest.approx(run["kept"]["validation_miou"], abs=0.01)
 
 
 def test_miou_is_the_courses(trained, land):

@@ -58,6 +58,15 @@ def test_a_mask_of_each_images_size_in_class_colours(tmp_path, weights):
         assert mask.mode == "RGB" and set(mask.get_flattened_data()) <= set(map(tuple, COLOURS.tolist()))
 
 
+def test_the_shell_script_from_another_folder(tmp_path, weights):
+    (tmp_path / "in dir").mkdir()
+    photograph(64, 64).save(tmp_path / "in dir/a b.jpg")
+    command = ["bash", str(ROOT / "hw1/p2_inference.sh"), "in dir", "out dir", "--weights", str(weights), "--tta"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert sizes(tmp_path / "out dir") == {"a b.png": (64, 64)}
+
+
 def test_names_of_2023_and_rerunning(tmp_path, weights):
     photograph(64, 64).save(tmp_path / "0013_sat.jpg")
     first = segment(tmp_path, tmp_path / "out", weights, "--names", "2023")["masks"][0]
