@@ -46,6 +46,7 @@ f23-3.3            |          | hw1/p2_seg_train.py --report f23 --model B
 f23-3.4            | p2_seg_train.py --report f23 --model B | hw1/p2_mask_viz.py --report f23
 hw1-p2-best        |          | hw1/p2_seg_train.py --model best
 hw1-p2-stages      | hw1-p2-best | hw1/p2_mask_viz.py --model best
+cv22-1             |          | hw2/p1_scenes.py
 '
 
 form=--quick list= dry= patterns=() options=() out="$root/results"

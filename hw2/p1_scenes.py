@@ -1,0 +1,142 @@
+"""hw2 problem 1, item 1 of cv22: 15 scenes by nearest neighbours of tiny images and of bags of SIFT, as two confusion matrices.
+
+Reported accuracy: bag of SIFT 0.628, tiny image 0.231. Prints the grader's line `Accuracy =  <fraction>` for each feature and writes
+results/cv22-1.{json,png}. The defaults were chosen on a split of the training images, never on the test images.
+
+    python hw2/p1_scenes.py --feature both
+    python hw2/p1_scenes.py --feature bag_of_sift --classifier nearest_neighbor --dataset_path hw2_data/p1_data/p1/
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+import torch
+from sklearn.svm import LinearSVC
+from torch import Tensor
+
+sys.path.append(str(Path(__file__).resolve().parents[1]))
+
+from common import figures, metrics, results, setup
+from hw2 import p1_features
+from hw2.p1_classes import ABBREVIATIONS, CLASSES, INDOOR
+from hw2.p1_data import Scenes, load_scenes
+
+REPORTED = {"bag_of_sift": 0.628, "tiny_image": 0.231}
+QUICK = {"train": 20, "test": 20}  # images of each class
+TITLES = {"bag_of_sift": "bag of SIFT", "tiny_image": "tiny image"}
+
+
+def features(name: str, train: Scenes, test: Scenes, args: argparse.Namespace) -> tuple[Tensor, Tensor]:
+    """A feature of both splits, (N, D) each; the vocabulary comes from the training images."""
+    if name == "tiny_image":
+        return p1_features.tiny_images(train), p1_features.tiny_images(test)
+    found, counts = p1_features.descriptors(train, args.step, args.bin_size)
+    words = p1_features.vocabulary(found, args.vocab_size, args.seed)
+    return tuple(
+        p1_features.bags(*pair, words, args.assign) for pair in ((found, counts), p1_features.descriptors(test, args.step, args.bin_size))
+    )
+
+
+def classify(name: str, train: Tensor, test: Tensor, target: Tensor, args: argparse.Namespace) -> Tensor:
+    """Labels of the test features (N,) by the classifier asked for."""
+    if args.classifier == "linear_svm":
+        machine = LinearSVC(random_state=args.seed).fit(train.sqrt() if name == "bag_of_sift" else train, target)
+        return torch.from_numpy(machine.predict(test.sqrt() if name == "bag_of_sift" else test))
+    k, metric = (args.k, args.metric) if name == "bag_of_sift" else (args.tiny_k, args.tiny_metric)
+    return p1_features.nearest_neighbours(test, train, target, k, metric, len(CLASSES))
+
+
+def draw(confusions: dict[str, Tensor], accuracy: dict[str, float]):
+    """The row-normalised confusion matrices side by side, values in the cells."""
+    figure, grid = figures.new_figure(1, len(confusions), height=5.6 if len(confusions) > 1 else 9.0)
+    short = list(ABBREVIATIONS.values())
+    for axes, (name, confusion) in zip(grid[0], confusions.items(), strict=True):
+        share = confusion / confusion.sum(1, keepdim=True)
+        axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
+        for (row, column), value in zip(torch.cartesian_prod(*[torch.arange(len(short))] * 2).tolist(), share.flatten(), strict=True):
+            look = {"color": "white" if value > 0.5 else "black", "size": 5.5 if len(confusions) > 1 else 9}
+            axes.text(column, row, f"{value:.2f}", ha="center", va="center", **look)
+        axes.set_xticks(range(len(short)), short, rotation=90)
+        axes.set_yticks(range(len(short)), short)
+        axes.spines[["top", "right"]].set_visible(True)
+        axes.set(xlabel="predicted", ylabel="true", title=f"{TITLES[name]}, accuracy {accuracy[name]:.3f}")
+    figure.suptitle("Normalized confusion matrix")
+    return figure
+
+
+def error_shares(confusion: Tensor) -> tuple[float, float]:
+    """Of the indoor rooms' errors the share that names another room; of the outdoor scenes the share that is not recognised."""
+    indoor = torch.tensor([name in INDOOR for name in CLASSES])
+    errors = confusion.double() - torch.diag(confusion.diagonal()).double()
+    rooms, outdoor = errors[indoor], confusion[~indoor].sum()
+    return (rooms[:, indoor].sum() / rooms.sum().clamp(min=1)).item(), (errors[~indoor].sum() / outdoor).item()
+
+
+def claims(confusions: dict[str, Tensor], accuracy: dict[str, float]) -> list[dict]:
+    """What the report says of its matrices, measured on ours."""
+    found, chance = [], (len(INDOOR) - 1) / (len(CLASSES) - 1)
+    if "bag_of_sift" in confusions:
+        rooms, _ = error_shares(confusions["bag_of_sift"])
+        words = "bag of SIFT confuses indoor rooms with each other: more of their errors stay indoors than by chance"
+        found.append({"claim": words, "holds": rooms > chance, "share": rooms, "by chance": chance})
+    if len(confusions) == 2:
+        outdoor = {TITLES[name]: error_shares(confusion)[1] for name, confusion in confusions.items()}
+        holds = accuracy["bag_of_sift"] > accuracy["tiny_image"]
+        found.insert(0, {"claim": "bag of SIFT wins", "holds": holds, **{TITLES[name]: value for name, value in accuracy.items()}})
+        words = "tiny image confuses outdoor scenes: more of them are not recognised than by bag of SIFT"
+        found.append({"claim": words, "holds": outdoor["tiny image"] > outdoor["bag of SIFT"], **outdoor})
+    return found
+
+
+def main(args: argparse.Namespace) -> dict:
+    """Classify the test images by each feature and write the item; returns the result."""
+    runtime = setup.start(args)
+    name, train, test = load_scenes(args.data, args.dataset_path)
+    if args.quick:
+        train, test = train.first_per_class(QUICK["train"]), test.first_per_class(QUICK["test"])
+    wanted = list(REPORTED) if args.feature == "both" else [args.feature]
+    confusions, accuracy = {}, {}
+    for feature in wanted:
+        predicted = classify(feature, *features(feature, train, test, args), train.target, args)
+        confusions[feature] = metrics.confusion_matrix(predicted, test.target, len(CLASSES))
+        accuracy[feature] = metrics.accuracy(predicted, test.target)
+        setup.log(f"{TITLES[feature]}, {args.classifier}, {len(train)} training and {len(test)} test images:")
+        setup.log(f"Accuracy =  {accuracy[feature]}")
+    names = ("classifier", "metric", "k", "step", "bin_size", "vocab_size", "assign", "tiny_metric", "tiny_k")
+    return results.write_result(
+        args,
+        runtime,
+        "cv22 1",
+        f"confusion matrices of 15 scenes, {args.classifier.replace('_', ' ')}",
+        figures={"": draw(confusions, accuracy)},
+        reported=REPORTED,
+        reproduced=accuracy,
+        claims=claims(confusions, accuracy),
+        data={"name": name, "train": len(train), "test": len(test)},
+        deviations=["a linear SVM, not k-NN"] * (args.classifier == "linear_svm") + [f"{args.feature} alone"] * (args.feature != "both"),
+        settings={name: getattr(args, name) for name in names} | {"tiny image": "16x16, mean 0, length 1"},
+    )
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = setup.Parser(description=__doc__)
+    parser.add_argument("--feature", choices=("tiny_image", "bag_of_sift", "both"), default="both")
+    parser.add_argument("--classifier", choices=("nearest_neighbor", "linear_svm"), default="nearest_neighbor")
+    parser.add_argument("--dataset_path", "--dataset-path", type=Path, help="folder with train/ and test/, in place of --data")
+    metrics_known = ("euclidean", "l1", "cosine", "hellinger")
+    parser.add_argument("--metric", choices=metrics_known, default="l1", help="between bags of SIFT")
+    parser.add_argument("--k", type=setup.positive_int, default=7, help="neighbours of a bag of SIFT")
+    parser.add_argument("--step", type=setup.positive_int, default=5, help="pixels between descriptors")
+    parser.add_argument("--bin-size", type=setup.positive_int, default=6, help="pixels of one of a descriptor's 4 x 4 bins")
+    parser.add_argument("--vocab-size", type=setup.positive_int, default=450, help="visual words")
+    parser.add_argument("--assign", type=setup.positive_int, default=1, help="words that a descriptor counts for, the nearest")
+    parser.add_argument("--tiny-metric", choices=metrics_known[:3], default="l1", help="between tiny images")
+    parser.add_argument("--tiny-k", type=setup.positive_int, default=5, help="neighbours of a tiny image")
+    setup.add_common_arguments(parser)
+    return parser.parse_args(argv)
+
+
+if __name__ == "__main__":
+    setup.run(main, parse_args())
