@@ -47,6 +47,8 @@ f23-3.4            | p2_seg_train.py --report f23 --model B | hw1/p2_mask_viz.py
 hw1-p2-best        |          | hw1/p2_seg_train.py --model best
 hw1-p2-stages      | hw1-p2-best | hw1/p2_mask_viz.py --model best
 cv22-1             |          | hw2/p1_scenes.py
+cv22-2.1           |          | hw2/p2_learning_curves.py
+cv22-2.2           |          | hw2/p2_summary.py
 '
 
 form=--quick list= dry= patterns=() options=() out="$root/results"

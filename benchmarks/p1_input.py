@@ -19,10 +19,10 @@ from torchvision import transforms
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 
-from common import setup, training
+from common import classification, setup, training
 from common.augment import IMAGENET_MEAN, IMAGENET_STD, Crop, Flip, Normalise, Pipeline
 from common.data import batches, load_p1, locate, synthetic
-from hw1 import p1_models, p1_recipes, p1_train
+from hw1 import p1_models, p1_recipes
 
 
 class PilImages(Dataset):
@@ -101,7 +101,7 @@ def training_loop(args: argparse.Namespace, splits, model_key: tuple[str, str], 
         loss.item()
 
     def ours():
-        p1_train.train_epoch(model, optimiser, split, recipe, runtime, recipe.epochs - 1, seed=0)
+        classification.train_epoch(model, optimiser, split, recipe, runtime, recipe.epochs - 1, seed=0)
 
     bare()
     pairs = [(rate(len(split), ours), rate(len(split) // recipe.batch_size * recipe.batch_size, bare)) for _ in range(args.rounds)]

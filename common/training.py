@@ -61,7 +61,7 @@ def changes(args: argparse.Namespace) -> dict:
 
 def deviations(full, used, weights: str) -> list[str]:
     """In words, what a run does otherwise than the `full` recipe: changed settings, and random weights where it has published ones."""
-    fields = [name for name in OPTIONS if getattr(full, name) != getattr(used, name)]
+    fields = [name for name in OPTIONS if getattr(full, name, None) != getattr(used, name, None)]
     words = [f"{name} {getattr(used, name)}, not {getattr(full, name)}" for name in fields]
     return words + ["random weights, not published ones"] * (full.pretrained and weights == "none")
 

@@ -38,6 +38,7 @@ class Recipe:
     weight_decay: float = 1e-4
     schedule: Schedule = constant
     label_smoothing: float = 0.0
+    clip: float = 0.0
     augment: tuple = (Crop(4), Flip())
     image_size: int = 224
     after_resize: tuple = ()

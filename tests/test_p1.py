@@ -11,7 +11,7 @@ from conftest import run_script
 from PIL import Image
 from torchvision import models
 
-from common import training
+from common import classification, training
 from common.augment import Pipeline, Resize
 from common.setup import UsageError, load_checkpoint, save_checkpoint
 from hw1 import p1_inference, p1_models, p1_pca, p1_recipes, p1_train, p1_tsne
@@ -51,7 +51,7 @@ def test_resume_gives_the_same_network(data, tmp_path, report, model):
     options = ["--report", report, "--model", model, "--quick", "--image-size", 32, "--epochs", 2, "--batch-size", 80]
     whole = train(data, tmp_path / "whole", *options)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(p1_train, "evaluate", interrupt_after(1))
+        patch.setattr(classification, "evaluate", interrupt_after(1))
         with pytest.raises(KeyboardInterrupt):
             train(data, tmp_path / "parts", *options)
     parts = train(data, tmp_path / "parts", *options, "--resume")
@@ -62,7 +62,7 @@ def test_resume_gives_the_same_network(data, tmp_path, report, model):
 
 
 def interrupt_after(epochs: int):
-    done, evaluate = [], p1_train.evaluate
+    done, evaluate = [], classification.evaluate
 
     def interrupted(*arguments):
         if len(done) == epochs:

@@ -31,7 +31,7 @@ def run_all(root, *options, **environment):
 
 def test_list_and_dry_run_run_nothing(clone):
     listed, calls = run_all(clone, "--list")
-    assert len(listed.stdout.splitlines()) == 31 and not calls
+    assert len(listed.stdout.splitlines()) == 33 and not calls
     dry, calls = run_all(clone, "--dry-run", "--only", "f23 1.6")
     assert [line.split()[2:5] for line in dry.stdout.replace(str(clone), "R").splitlines()] == [
         ["--report", "f23", "--model"],

@@ -1,0 +1,74 @@
+"""Training a classifier on decoded images: one epoch, its evaluation, and all of them.
+
+A recipe here has, besides what common/training.py asks for, `batch_size`, `validation_batch`, `schedule`, `label_smoothing`, `clip` (the
+largest norm of the gradient, 0: any) and `train_pipeline(epoch)`.
+"""
+
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+from tqdm import tqdm
+
+from common import setup, training
+from common.augment import Pipeline
+from common.data import Labelled, Splits, batches
+
+
+def train_epoch(model, optimiser, split: Labelled, recipe, runtime: setup.Runtime, epoch: int, seed: int) -> dict:
+    """One pass over the training images, `epoch` counted from 0: mean loss and accuracy over all processes, and the last learning rate."""
+    model.train()
+    setup.seed_everything(seed, epoch, setup.rank())  # dropout: each epoch can be repeated alone, which is what --resume needs
+    generator = torch.Generator().manual_seed(setup.mixed_seed(seed, epoch))
+    pipeline, steps, device = recipe.train_pipeline(epoch), -(-len(split) // recipe.batch_size), runtime.device
+    loss_sum, correct, count = torch.zeros((), device=device), torch.zeros((), device=device), 0
+    walk = batches(len(split), recipe.batch_size, generator, pipeline.draws)
+    for step, (index, u, weight) in enumerate(tqdm(walk, f"epoch {epoch + 1}", steps, leave=False, disable=setup.rank() > 0 or None)):
+        training.set_lr(optimiser, recipe.lr * recipe.schedule(epoch + step / steps, recipe.epochs))
+        index = index.to(split.target.device)
+        images, target = pipeline(split.images[index], u.to(device)), split.target[index]
+        with runtime.autocast():
+            logits = model(images)
+            loss = F.cross_entropy(logits.float(), target, label_smoothing=recipe.label_smoothing)
+        optimiser.zero_grad(set_to_none=True)
+        (loss * weight).backward()
+        if recipe.clip:
+            torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.clip)
+        optimiser.step()
+        loss_sum += loss.detach() * len(target)
+        correct += (logits.detach().max(1).indices == target).sum()
+        count += len(target)
+    loss_sum, correct, count = setup.total(loss_sum, correct, count)
+    return {"lr": optimiser.param_groups[0]["lr"], "train_loss": loss_sum / count, "train_accuracy": correct / count}
+
+
+@setup.evaluation()
+def evaluate(model: nn.Module, split: Labelled, pipeline: Pipeline, batch_size: int) -> dict:
+    """Mean cross entropy and accuracy on a split, over all processes."""
+    model.eval()
+    setup.synchronise_buffers(model)
+    loss, correct, nothing = 0.0, 0.0, torch.empty(0, 0)
+    for index in torch.arange(setup.rank(), len(split), setup.world_size()).split(batch_size):
+        index = index.to(split.target.device)
+        logits, target = model(pipeline(split.images[index], nothing)), split.target[index]
+        loss += F.cross_entropy(logits, target, reduction="sum").double()
+        correct += (logits.max(1).indices == target).sum()
+    loss, correct = setup.total(loss, correct)
+    return {"validation_loss": loss / len(split), "validation_accuracy": correct / len(split)}
+
+
+def train(model: nn.Module, recipe, splits: Splits, pipeline: Pipeline, folder: Path, settings: dict, runtime: setup.Runtime, args) -> list:
+    """Train `model` all epochs, a log line and a complete checkpoint after each; returns the history, one dict an epoch.
+
+    `pipeline` prepares the validation images; `args` has `seed` and `resume`. Raises what `training.walk` raises.
+    """
+    model = runtime.place(model)
+    optimiser, parallel = training.make_optimiser(model, recipe), setup.parallel(model, runtime)
+    train_split, validation = splits.train.to(runtime.device), splits.validation.to(runtime.device)
+
+    def one_epoch(epoch: int) -> dict:
+        numbers = train_epoch(parallel, optimiser, train_split, recipe, runtime, epoch, args.seed)
+        return numbers | evaluate(model, validation, pipeline, recipe.validation_batch)
+
+    return training.walk(recipe, model, optimiser, folder, settings, args.resume, one_epoch)

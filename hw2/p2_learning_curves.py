@@ -1,0 +1,127 @@
+"""hw2 problem 2, item 2.1 of cv22: learning curves of LeNet and of the residual net that differs from it only by the added inputs.
+
+Reported: at epoch 30 44.9 % and 45.7 % training accuracy, best validation accuracy 52.4 % and 54.3 %, 40 % training accuracy at epochs 11
+and 9, final loss 0.012 and 0.011 (training), 0.0108 and 0.0104 (validation). That loss is the sum of batch means over the number of images,
+so smaller than the mean per image by the batch size, 16; both are given. Writes results/cv22-2.1.{json,png}: eight plots.
+
+    python hw2/p2_learning_curves.py
+"""
+
+import argparse
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+sys.path.append(str(Path(__file__).resolve().parents[1]))
+
+from common import classification, figures, results, setup, training
+from common.data import Splits
+from hw2 import p2_models
+from hw2.p2_data import NORMALISED, load_cifar
+from hw2.p2_recipes import Recipe
+
+NETWORKS = {"LeNet": "lenet", "residual net": "residual"}
+REPORTED = {
+    "LeNet": {"train accuracy": 0.449, "best validation accuracy": 0.524, "epoch of 40 % train accuracy": 11}
+    | {"train loss / 16": 0.012, "validation loss / 16": 0.0108},
+    "residual net": {"train accuracy": 0.457, "best validation accuracy": 0.543, "epoch of 40 % train accuracy": 9}
+    | {"train loss / 16": 0.011, "validation loss / 16": 0.0104},
+}
+QUICK = {"epochs": 8, "train": 180, "validation": 20}  # images of each class
+
+
+def train(name: str, recipe: Recipe, splits: Splits, runtime: setup.Runtime, args: argparse.Namespace) -> list[dict]:
+    """Train one network; returns its history."""
+    setup.seed_everything(args.seed)
+    setup.log(f"{name}:")
+    folder = setup.writable_folder(training.run_folder(args, f"cv22-{recipe.network}", splits.name))
+    settings = recipe.settings() | {"seed": args.seed, "data": splits.describe(), "precision": runtime.precision()}
+    return classification.train(p2_models.build(recipe.network), recipe, splits, NORMALISED, folder, settings, runtime, args)
+
+
+def numbers(history: list[dict], batch_size: int) -> dict:
+    """What the report gives of a training; the epoch is absent if 40 % is not reached."""
+    last, reached = history[-1], [epoch["epoch"] for epoch in history if epoch["train_accuracy"] >= 0.4]
+    found = {
+        "train accuracy": last["train_accuracy"],
+        "best validation accuracy": max(epoch["validation_accuracy"] for epoch in history),
+    }
+    if reached:
+        found["epoch of 40 % train accuracy"] = reached[0]
+    for split in ("train", "validation"):
+        loss = last[f"{split}_loss"]
+        found |= {f"{split} loss / {batch_size}": loss / batch_size, f"{split} loss per image": loss}
+    return found
+
+
+def draw(histories: dict[str, list[dict]], batch_size: int):
+    """Eight plots: a row for each network, loss and accuracy of training and validation; the loss's scale per image on the right."""
+    figure, grid = figures.new_figure(len(histories), 4, height=5.2)
+    for row, (name, history) in zip(grid, histories.items(), strict=True):
+        epochs = [epoch["epoch"] for epoch in history]
+        panels = [(split, what) for what in ("loss", "accuracy") for split in ("train", "validation")]
+        for axes, (split, what) in zip(row, panels, strict=True):
+            values = [epoch[f"{split}_{what}"] / (batch_size if what == "loss" else 1) for epoch in history]
+            axes.plot(epochs, values, color=figures.OKABE_ITO[split == "validation"])
+            axes.set(title=f"{name}\n{split} {what}", xlabel="epoch")
+            if what == "loss":
+                axes.secondary_yaxis("right", functions=(lambda y: y * batch_size, lambda y: y / batch_size)).set_ylabel("per image")
+                axes.set_ylabel(f"mean / {batch_size}, as reported")
+    return figure
+
+
+def claims(found: dict[str, dict]) -> list[dict]:
+    """What the report says of the two networks, measured here."""
+    best = {name: one["best validation accuracy"] for name, one in found.items()}
+    reached = {name: one.get("epoch of 40 % train accuracy") for name, one in found.items()}
+    plain, residual = NETWORKS
+    sooner = None if None in reached.values() else reached[residual] < reached[plain]
+    return [
+        {"claim": "the residual net beats LeNet on validation", "holds": best[residual] > best[plain], **best},
+        {"claim": "it reaches 40 % training accuracy in fewer epochs", "holds": sooner}
+        | {name: epoch for name, epoch in reached.items() if epoch},
+    ]
+
+
+@setup.on_rank_zero
+def write(args: argparse.Namespace, runtime: setup.Runtime, recipe: Recipe, splits: Splits, histories: dict[str, list[dict]]) -> dict:
+    """The item."""
+    found = {name: numbers(history, recipe.batch_size) for name, history in histories.items()}
+    return results.write_result(
+        args,
+        runtime,
+        "cv22 2.1",
+        "learning curves of LeNet and the residual net",
+        figures={"": draw(histories, recipe.batch_size)},
+        reported=REPORTED,
+        reproduced=found,
+        claims=claims(found),
+        data=splits.describe(),
+        weights="none",
+        seconds=round(sum(epoch["seconds"] for history in histories.values() for epoch in history), 1),
+        deviations=training.deviations(Recipe("lenet"), recipe, "none"),
+        settings=recipe.settings() | {"network": list(NETWORKS.values())},
+    )
+
+
+def main(args: argparse.Namespace) -> dict:
+    """Train both networks and draw their curves; returns the result."""
+    runtime = setup.start(args)
+    recipe = replace(Recipe("lenet"), **({"epochs": QUICK["epochs"]} if args.quick else {}) | training.changes(args))
+    splits = load_cifar(args.data, args.seed)
+    if args.quick:
+        splits = splits.first_per_class(QUICK["train"], QUICK["validation"])
+    histories = {name: train(name, replace(recipe, network=network), splits, runtime, args) for name, network in NETWORKS.items()}
+    return write(args, runtime, recipe, splits, histories)
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = setup.Parser(description=__doc__)
+    setup.add_training_arguments(parser)
+    setup.add_common_arguments(parser)
+    return parser.parse_args(argv)
+
+
+if __name__ == "__main__":
+    setup.run(main, parse_args())

@@ -1,0 +1,89 @@
+"""hw2 problem 2, item 2.2 of cv22: a network layer by layer, with type, output shape and parameters, counted as an image passes through.
+
+Reported for ResNet-50, input 3x32x32: 25,557,032 parameters, 97.7 MB. Prints the table and writes results/cv22-2.2.{json,png}; other
+networks write results/cv22-2.2-<network>.{json,png}.
+
+    python hw2/p2_summary.py [--model resnet50|lenet|residual]
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+import torch
+
+sys.path.append(str(Path(__file__).resolve().parents[1]))
+
+from common import figures, results, setup
+from common.tracing import trace
+from hw2 import p2_models
+
+REPORTED = {"parameters": 25_557_032, "megabytes": 97.7}
+SHOWN = 60  # rows of a column of the figure
+HEADER = ["layer", "type", "output", "parameters"]
+
+
+def layer_rows(model: torch.nn.Module, x: torch.Tensor) -> list[list[str]]:
+    """(name, type, output shape, parameters) of each layer in the order in which they run."""
+    return [
+        [layer.name or "(function)", layer.type, "x".join(map(str, layer.output)), f"{layer.parameters:,}"]
+        for layer in trace(model, x).layers()
+    ]
+
+
+def as_text(rows: list[list[str]]) -> str:
+    """The rows under their header, in columns."""
+    widths = [max(len(row[column]) for row in [HEADER, *rows]) for column in range(len(HEADER))]
+    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in [HEADER, *rows])
+
+
+def draw(rows: list[list[str]], title: str):
+    """The table in as many columns as it needs, monospaced."""
+    parts = [rows[start : start + SHOWN] for start in range(0, len(rows), SHOWN)]
+    figure, grid = figures.new_figure(1, len(parts), height=0.4 + 0.145 * (1 + min(len(rows), SHOWN)))
+    for axes, part in zip(grid[0], parts, strict=True):
+        axes.axis("off")
+        axes.text(0, 1, as_text(part), family="monospace", size=5.6 if len(parts) > 2 else 8, va="top", transform=axes.transAxes)
+    figure.suptitle(title)
+    return figure
+
+
+def main(args: argparse.Namespace) -> dict:
+    """Print and draw the summary; returns the result."""
+    runtime = setup.start(args)
+    model = p2_models.build(args.model)
+    rows = layer_rows(model, torch.zeros(1, 3, 32, 32))
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    tensors = [*model.parameters(), *model.buffers()]
+    found = {
+        "parameters": parameters,
+        "megabytes": round(4 * parameters / 2**20, 1),
+        "megabytes with buffers": round(sum(tensor.numel() * tensor.element_size() for tensor in tensors) / 2**20, 1),
+    }
+    print(as_text(rows))
+    print(f"{args.model}: {parameters:,} parameters, {found['megabytes']} MB in fp32")
+    is_reported = args.model == "resnet50"
+    return results.write_result(
+        args,
+        runtime,
+        "cv22 2.2" if is_reported else f"cv22 2.2-{args.model}",
+        f"layer by layer: {args.model}, input 3x32x32",
+        figures={"": draw(rows, f"{args.model}: {parameters:,} parameters")},
+        reported=REPORTED if is_reported else {},
+        reproduced=found | {"layers": len(rows)},
+        claims=[],
+        data={},
+        settings={"network": args.model, "image_size": 32, "outputs": "1000, of which the first 10 are used" if is_reported else "10"},
+    )
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = setup.Parser(description=__doc__)
+    parser.add_argument("--model", choices=tuple(p2_models.NETWORKS), default="resnet50")
+    setup.add_common_arguments(parser)
+    return parser.parse_args(argv)
+
+
+if __name__ == "__main__":
+    setup.run(main, parse_args())
