@@ -51,7 +51,7 @@ def test_damaged_cache_is_made_again(data):
 def test_missing_set_falls_back_and_says_so(tmp_path, capsys, monkeypatch):
     drawn, draw = [], data_module.synthetic.draw_p1
     monkeypatch.setattr(data_module.synthetic, "draw_p1", lambda folder: drawn.append(draw(folder, 2, 2)))
-    monkeypatch.setattr(data_module.synthetic, "version", lambda: "small")
+    monkeypatch.setattr(data_module.synthetic, "version", lambda draw: "small")
     (tmp_path / "hw2_data").mkdir()
     assert load_p1(str(tmp_path)).name == "synthetic" and len(drawn) == 1
     assert "using the synthetic stand-in" in capsys.readouterr().out
