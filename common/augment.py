@@ -4,6 +4,7 @@ An operation is called with images (N, 3, H, W), values 0 to 255 until `Normalis
 All randomness comes from `u`: the same rows give the same images, on any device and with any number of processes.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -11,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torchvision import transforms
+from torchvision.transforms import functional as vision
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -67,10 +69,83 @@ class Rotate:
     def __call__(self, images: Tensor, u: Tensor) -> Tensor:
         angle = torch.deg2rad((2 * u[:, 0] - 1) * self.degrees)
         cos, sin, zero = angle.cos(), angle.sin(), torch.zeros_like(angle)
-        height, width = images.shape[2:]
-        matrix = torch.stack([cos, -sin * height / width, zero, sin * width / height, cos, zero], 1).view(-1, 2, 3)
-        grid = F.affine_grid(matrix, list(images.shape), align_corners=False)
-        return F.grid_sample(images.float(), grid, mode="nearest", align_corners=False)
+        return warp(images, torch.stack([cos, -sin, zero, sin, cos, zero], 1))
+
+
+@dataclass(frozen=True)
+class Affine:
+    """torchvision's RandomAffine: turn and shear along x by up to so many degrees, move by up to a share of the sides, scale."""
+
+    degrees: float
+    translate: float = 0.0
+    scale: tuple[float, float] = (1.0, 1.0)
+    shear: float = 0.0
+    draws: ClassVar[int] = 5
+
+    def __call__(self, images: Tensor, u: Tensor) -> Tensor:
+        both = 2 * u - 1
+        angle, slope = torch.deg2rad(both[:, 0] * self.degrees), torch.deg2rad(both[:, 4] * self.shear).tan()
+        size = torch.tensor([images.shape[3], images.shape[2]], device=u.device)
+        x, y = (both[:, 1:3] * self.translate * size).round().unbind(1)
+        factor = self.scale[0] + u[:, 3] * (self.scale[1] - self.scale[0])
+        cos, sin = angle.cos() / factor, angle.sin() / factor
+        across, down = torch.stack([cos - sin * slope, cos * slope + sin], 1), torch.stack([-sin, cos], 1)
+        rows = [torch.cat([row, -(row[:, :1] * x[:, None] + row[:, 1:] * y[:, None])], 1) for row in (across, down)]
+        return warp(images, torch.cat(rows, 1))
+
+
+def warp(images: Tensor, matrix: Tensor) -> Tensor:
+    """The pixel (x, y) of an image, counted from its centre, becomes the one nearest to matrix (N, 6) @ (x, y, 1); black outside."""
+    height, width = images.shape[2:]
+    half = torch.tensor([width / 2, height / 2, 1.0], device=images.device)
+    grid = F.affine_grid(matrix.view(-1, 2, 3) * half / half[:2, None], list(images.shape), align_corners=False)
+    return F.grid_sample(images.float(), grid, mode="nearest", align_corners=False).to(images.dtype)
+
+
+@dataclass(frozen=True)
+class ColorJitter:
+    """torchvision's ColorJitter without hue: each factor in [1 - strength, 1 + strength], the three in an order of the image's own."""
+
+    brightness: float
+    contrast: float
+    saturation: float
+    draws: ClassVar[int] = 6
+
+    def __call__(self, images: Tensor, u: Tensor) -> Tensor:
+        strength = torch.tensor([self.brightness, self.contrast, self.saturation], device=u.device)
+        factors, order, images = 1 + (2 * u[:, :3] - 1) * strength, u[:, 3:].argsort(1), images.clone()
+        for turn in range(3):
+            for kind in range(3):
+                rows = (order[:, turn] == kind).nonzero()[:, 0]
+                images[rows] = blend(images[rows], kind, factors[rows, kind])
+        return images
+
+
+def blend(images: Tensor, kind: int, factor: Tensor) -> Tensor:
+    """Images of 0 to 255 with their brightness (0), contrast (1) or saturation (2) times `factor` (N,)."""
+    grey = vision.rgb_to_grayscale(images)
+    other = (torch.zeros_like(grey), grey.float().mean((1, 2, 3), keepdim=True), grey)[kind]
+    factor = factor[:, None, None, None]
+    return (factor * images + (1 - factor) * other).clamp(0, 255).to(images.dtype)
+
+
+@dataclass(frozen=True)
+class GaussianBlur:
+    """torchvision's GaussianBlur: a kernel of `kernel` x `kernel` pixels, its standard deviation in [sigma[0], sigma[1]]."""
+
+    kernel: int
+    sigma: tuple[float, float]
+    draws: ClassVar[int] = 1
+
+    def __call__(self, images: Tensor, u: Tensor) -> Tensor:
+        n, channels, height, width = images.shape
+        sigma, pad = self.sigma[0] + u * (self.sigma[1] - self.sigma[0]), self.kernel // 2
+        line = torch.exp(-0.5 * ((torch.arange(self.kernel, device=u.device) - (self.kernel - 1) / 2) / sigma) ** 2)
+        line = (line / line.sum(1, keepdim=True)).repeat_interleave(channels, 0)[:, None]
+        padded = F.pad(images.float(), (pad,) * 4, mode="reflect").view(1, n * channels, height + 2 * pad, width + 2 * pad)
+        blurred = F.conv2d(F.conv2d(padded, line[..., None], groups=n * channels), line[:, :, None], groups=n * channels)
+        blurred = blurred.view(images.shape)
+        return blurred if images.is_floating_point() else blurred.round().to(images.dtype)
 
 
 @dataclass(frozen=True)
@@ -113,17 +188,52 @@ class RandomErasing:
         return one_by_one(transforms.RandomErasing(self.p), images, u)
 
 
+@dataclass(frozen=True)
+class PerImage:
+    """Any of torchvision's random transforms, called for each image: for what few images draw or many branches decide."""
+
+    transform: Callable[[Tensor], Tensor]
+    draws: ClassVar[int] = 1
+
+    def __call__(self, images: Tensor, u: Tensor) -> Tensor:
+        return one_by_one(self.transform, images, u)
+
+
 def one_by_one(transform, images: Tensor, u: Tensor) -> Tensor:
     """A torchvision transform on each image (N, C, H, W), seeded by the image's own draw u (N, 1).
 
     Transforms of many branches would not become simpler in a batched form, and at 32 px they cost less than the network's step.
     """
-    out = torch.empty_like(images)
     with torch.random.fork_rng(devices=[]):
-        for i, seed in enumerate((u[:, 0].double() * 2**40).long().tolist()):
-            torch.default_generator.manual_seed(seed)
-            out[i] = transform(images[i])
-    return out
+        return torch.stack([seeded(transform, *pair) for pair in zip(images, (u[:, 0].double() * 2**40).long().tolist(), strict=True)])
+
+
+def seeded(transform, image: Tensor, seed: int) -> Tensor:
+    """The transform of one image, by this seed of the global generator."""
+    torch.default_generator.manual_seed(seed)
+    return transform(image)
+
+
+@dataclass(frozen=True)
+class OneOf:
+    """One of several pipelines for each image; `choices` are (share, pipeline), shares of any sum."""
+
+    choices: tuple[tuple[float, "Pipeline"], ...]
+
+    @property
+    def draws(self) -> int:
+        """One for the choice, and as many as the longest pipeline needs."""
+        return 1 + max(pipeline.draws for _, pipeline in self.choices)
+
+    def __call__(self, images: Tensor, u: Tensor) -> Tensor:
+        shares = torch.tensor([share for share, _ in self.choices], device=u.device)
+        which = torch.bucketize(u[:, 0].contiguous(), shares.cumsum(0)[:-1] / shares.sum(), right=True)
+        images = images.clone()
+        for number, (_, pipeline) in enumerate(self.choices):
+            rows = (which == number).nonzero()[:, 0]
+            if len(rows):
+                images[rows] = pipeline(images[rows], u[rows, 1 : 1 + pipeline.draws])
+        return images
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from torch import nn
+from torch import Tensor, nn
 from tqdm import tqdm
 
 from common import setup, training
@@ -17,7 +17,10 @@ from common.data import Labelled, Splits, batches
 
 
 def train_epoch(model, optimiser, split: Labelled, recipe, runtime: setup.Runtime, epoch: int, seed: int) -> dict:
-    """One pass over the training images, `epoch` counted from 0: mean loss and accuracy over all processes, and the last learning rate."""
+    """One pass over the training images, `epoch` counted from 0: mean loss and accuracy over all processes, and the last learning rate.
+
+    The split's target are labels (N,) or, for soft labels, probabilities (N, classes).
+    """
     model.train()
     setup.seed_everything(seed, epoch, setup.rank())  # dropout: each epoch can be repeated alone, which is what --resume needs
     generator = torch.Generator().manual_seed(setup.mixed_seed(seed, epoch))
@@ -37,7 +40,7 @@ def train_epoch(model, optimiser, split: Labelled, recipe, runtime: setup.Runtim
             torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.clip)
         optimiser.step()
         loss_sum += loss.detach() * len(target)
-        correct += (logits.detach().max(1).indices == target).sum()
+        correct += (logits.detach().max(1).indices == (target if target.ndim == 1 else target.max(1).indices)).sum()
         count += len(target)
     loss_sum, correct, count = setup.total(loss_sum, correct, count)
     return {"lr": optimiser.param_groups[0]["lr"], "train_loss": loss_sum / count, "train_accuracy": correct / count}
@@ -56,6 +59,21 @@ def evaluate(model: nn.Module, split: Labelled, pipeline: Pipeline, batch_size: 
         correct += (logits.max(1).indices == target).sum()
     loss, correct = setup.total(loss, correct)
     return {"validation_loss": loss / len(split), "validation_accuracy": correct / len(split)}
+
+
+@setup.evaluation()
+def ten_views(model: nn.Module, x: Tensor) -> Tensor:
+    """Mean logits (N, classes) over ten views: the image, its four diagonal shifts by 2 pixels (mirrored borders), all of them flipped."""
+    height, width = x.shape[2:]
+    padded = F.pad(x, (2, 2, 2, 2), mode="reflect")
+    views = [padded[:, :, top : top + height, left : left + width] for top, left in ((2, 2), (0, 0), (0, 4), (4, 0), (4, 4))]
+    return sum(model(view) + model(view.flip(-1)) for view in views) / (2 * len(views))
+
+
+def predict(model: nn.Module, images: Tensor, pipeline: Pipeline, runtime: setup.Runtime) -> Tensor:
+    """Mean logits over ten views (N, classes), on the CPU, of images (N, 3, H, W) of 0 to 255."""
+    nothing = torch.empty(0, 0)
+    return torch.cat([ten_views(model, pipeline(some.to(runtime.device), nothing)).cpu() for some in images.split(250)])
 
 
 def train(model: nn.Module, recipe, splits: Splits, pipeline: Pipeline, folder: Path, settings: dict, runtime: setup.Runtime, args) -> list:

@@ -28,7 +28,10 @@ P1_CLASSES, P1_SIZE = 50, 32
 
 @dataclass(frozen=True)
 class Labelled:
-    """Decoded images with their labels: `images` uint8 (N, 3, H, W), `target` int64 (N,), `names` the N file names in order."""
+    """Decoded images with their labels: `images` uint8 (N, 3, H, W), `names` the N file names in order.
+
+    `target` is int64 (N,), or for soft labels float (N, classes) whose rows sum to 1.
+    """
 
     images: Tensor
     target: Tensor

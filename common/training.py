@@ -82,6 +82,14 @@ def train_command(script: str, args: argparse.Namespace) -> str:
 # ---- starting weights ----
 
 
+def starting_weights(args: argparse.Namespace, recipe) -> str:
+    """`--weights`, or the recipe's own: published ones where it starts from them, but in the quick form none; says if that is a change."""
+    weights = args.weights or ("default" if recipe.pretrained and not args.quick else "none")
+    if recipe.pretrained and weights == "none":
+        setup.log("starting from random weights where the recipe starts from published ones")
+    return weights
+
+
 def published_weights(name: str, published) -> dict[str, torch.Tensor]:
     """The file behind `published`, an entry of torchvision's weights, or None if `name` has none.
 
@@ -95,6 +103,24 @@ def published_weights(name: str, published) -> dict[str, torch.Tensor]:
     except (OSError, RuntimeError, pickle.UnpicklingError) as error:
         remedy = f"put {published.url} at {kept}, or use --weights none"
         raise setup.UsageError(f"cannot get the published weights of {name} ({error}); {remedy}") from None
+
+
+# ---- a trained network ----
+
+
+def load_trained(path: Path, build: Callable, networks, script: str, runtime: setup.Runtime, remedy: str) -> tuple[nn.Module, dict]:
+    """A network that `script` saved (an epoch's, best.pth or a half-precision file) ready for evaluation in fp32, and the whole checkpoint.
+
+    `networks` are the names that `build(name)` knows. Raises UsageError, with `remedy`, if the file is missing, damaged, no checkpoint of
+    the script, or of another network.
+    """
+    state = setup.load_checkpoint(path, remedy)
+    settings = state.get("settings", {})
+    if "model" not in state or not isinstance(settings, dict) or settings.get("network") not in networks:
+        raise setup.UsageError(f"{path} is no checkpoint of {script}; {remedy}")
+    model = build(settings["network"])
+    setup.load_weights(model, state["model"], path)
+    return runtime.place(model).eval(), state
 
 
 # ---- the walk over the epochs ----

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import torch
 
-from common import figures, metrics, results, setup
+from common import classification, figures, metrics, results, runs, setup
 from common.architecture import describe
 from common.data import Labelled
-from hw1 import p1_models, p1_recipes, runs
+from hw1 import p1_models, p1_recipes
 from hw1.p1_recipes import Recipe
 
 STATED = {  # by report, what its items 1.3 and 1.4 say; names as in Recipe.settings()
@@ -63,9 +63,8 @@ def write_best(args: argparse.Namespace, runtime: setup.Runtime, run: dict, fold
 def graders_accuracy(path: Path, runtime: setup.Runtime, validation: Labelled) -> float:
     """The accuracy of p1_inference.py with a checkpoint."""
     model, state = p1_models.load_trained(path, runtime, "train again")
-    pipeline, nothing = p1_recipes.validation_pipeline(state["settings"]["image_size"]), torch.empty(0, 0)
-    logits = [p1_models.predict(model, pipeline(images.to(runtime.device), nothing)) for images in validation.images.split(250)]
-    return metrics.accuracy(torch.cat(logits).max(1).indices.cpu(), validation.target)
+    pipeline = p1_recipes.validation_pipeline(state["settings"]["image_size"])
+    return metrics.accuracy(classification.predict(model, validation.images, pipeline, runtime).max(1).indices, validation.target)
 
 
 def write_accuracy(args: argparse.Namespace, runtime: setup.Runtime, data: dict) -> None:

@@ -3,14 +3,12 @@
 import re
 from pathlib import Path
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision import models
 
-from common import setup
+from common import setup, training
 from common.data import P1_CLASSES
-from common.setup import UsageError, load_checkpoint, load_weights
-from common.training import published_weights
+from common.setup import load_checkpoint, load_weights
 
 
 class SmallCNN(nn.Module):
@@ -79,7 +77,7 @@ def build(name: str, weights: str = "none") -> nn.Module:
         model = models.get_model(TORCHVISION[name][0])
         replace_head(model, TORCHVISION[name][1])
     if weights == "default":
-        load_backbone(model, published_weights(name, published), Path(name))
+        load_backbone(model, training.published_weights(name, published), Path(name))
     elif weights != "none":
         load_backbone(model, load_checkpoint(Path(weights), f"--weights takes none, default or a state dict of {name}"), Path(weights))
     return model
@@ -145,26 +143,8 @@ def last_linear(model: nn.Module) -> nn.Linear:
 
 
 def load_trained(path: Path, runtime: setup.Runtime, remedy: str) -> tuple[nn.Module, dict]:
-    """A network that p1_train.py saved (an epoch's, best.pth or p1.pth) ready for evaluation in fp32, and the whole checkpoint.
-
-    Raises UsageError, with `remedy`, if it is missing, damaged, no checkpoint of p1_train.py, or of another network.
-    """
-    state = load_checkpoint(path, remedy)
-    settings = state.get("settings", {})
-    if "model" not in state or settings.get("network") not in NAMES:
-        raise UsageError(f"{path} is no checkpoint of hw1/p1_train.py; {remedy}")
-    model = build(settings["network"])
-    load_weights(model, state["model"], path)
-    return runtime.place(model).eval(), state
-
-
-@setup.evaluation()
-def predict(model: nn.Module, x: Tensor) -> Tensor:
-    """Mean logits (N, 50) over ten views: each image, its four diagonal shifts by 2 pixels (mirrored borders), and all of them flipped."""
-    height, width = x.shape[2:]
-    padded = F.pad(x, (2, 2, 2, 2), mode="reflect")
-    views = [padded[:, :, top : top + height, left : left + width] for top, left in ((2, 2), (0, 0), (0, 4), (4, 0), (4, 4))]
-    return sum(model(view) + model(view.flip(-1)) for view in views) / (2 * len(views))
+    """common.training.load_trained for the networks of hw1/p1_train.py."""
+    return training.load_trained(path, build, NAMES, "hw1/p1_train.py", runtime, remedy)
 
 
 def features(model: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:

@@ -19,10 +19,8 @@ from hw1 import p1_items, p1_models, p1_recipes
 def main(args: argparse.Namespace) -> dict:
     """Train one model and write its items; returns what run.json holds: the history, the kept epoch's numbers, settings, origin."""
     recipe = p1_recipes.recipe(args.report, args.model, args.quick, training.changes(args))
-    weights = args.weights or ("default" if recipe.pretrained and not args.quick else "none")
     runtime = setup.start(args)
-    if recipe.pretrained and weights == "none":
-        setup.log("starting from random weights where the report starts from ImageNet's")
+    weights = training.starting_weights(args, recipe)
     splits = p1_recipes.load_splits(args)
     folder = setup.writable_folder(p1_recipes.run_folder(args, splits.name))
     settings = recipe.settings() | {"weights": weights, "seed": args.seed, "data": splits.describe(), "precision": runtime.precision()}

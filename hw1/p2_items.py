@@ -3,8 +3,8 @@
 import argparse
 from pathlib import Path
 
-from common import results, setup
-from hw1 import p2_models, p2_recipes, runs
+from common import results, runs, setup
+from hw1 import p2_models, p2_recipes
 from hw1.p2_classes import CLASSES, SCORED
 from hw1.p2_data import Tiles
 from hw1.p2_recipes import Recipe

@@ -13,11 +13,10 @@ from torchvision import models
 from torchvision.models.resnet import BasicBlock
 from torchvision.ops import FeaturePyramidNetwork
 
-from common import setup
+from common import setup, training
 from common.augment import Normalise
 from common.metrics import class_iou, confusion_matrix
-from common.setup import UsageError, load_checkpoint, load_weights
-from common.training import published_weights
+from common.setup import load_checkpoint, load_weights
 from hw1.p2_classes import CLASSES, SCORED, UNKNOWN
 from hw1.p2_data import Tiles
 
@@ -126,7 +125,7 @@ def build(name: str, weights: str = "none") -> nn.Module:
     """
     model = NETWORKS[name]()
     if weights == "default":
-        load_start(model, name, published_weights(name, PUBLISHED.get(name)), Path(name))
+        load_start(model, name, training.published_weights(name, PUBLISHED.get(name)), Path(name))
     elif weights != "none":
         load_start(model, name, load_checkpoint(Path(weights), f"--weights takes none, default or a state dict of {name}"), Path(weights))
     return model
@@ -167,17 +166,8 @@ START = {  # a file's key in our network, what of the network may stay random, a
 
 
 def load_trained(path: Path, runtime: setup.Runtime, remedy: str) -> tuple[nn.Module, dict]:
-    """A network that p2_seg_train.py saved (an epoch's, best.pth or p2.pth) ready for evaluation in fp32, and the whole checkpoint.
-
-    Raises UsageError, with `remedy`, if it is missing, damaged, no checkpoint of p2_seg_train.py, or of another network.
-    """
-    state = load_checkpoint(path, remedy)
-    settings = state.get("settings", {})
-    if "model" not in state or not isinstance(settings, dict) or settings.get("network") not in NETWORKS:
-        raise UsageError(f"{path} is no checkpoint of hw1/p2_seg_train.py; {remedy}")
-    model = build(settings["network"])
-    load_weights(model, state["model"], path)
-    return runtime.place(model).eval(), state
+    """common.training.load_trained for the networks of hw1/p2_seg_train.py."""
+    return training.load_trained(path, build, NETWORKS, "hw1/p2_seg_train.py", runtime, remedy)
 
 
 # ---- what a network sees ----

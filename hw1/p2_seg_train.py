@@ -84,10 +84,8 @@ def train(recipe: Recipe, splits, folder: Path, settings: dict, runtime: setup.R
 def main(args: argparse.Namespace) -> dict:
     """Train one model and write its items; returns what run.json holds: the history, the kept epoch's numbers, settings, origin."""
     recipe = p2_recipes.recipe(args.report, args.model, args.quick, training.changes(args))
-    weights = args.weights or ("default" if recipe.pretrained and not args.quick else "none")
     runtime = setup.start(args)
-    if recipe.pretrained and weights == "none":
-        setup.log("starting from random weights where the recipe starts from published ones")
+    weights = training.starting_weights(args, recipe)
     splits = load_p2(args.data, recipe.image_size, *p2_recipes.tile_counts(args))
     folder = setup.writable_folder(p2_recipes.run_folder(args, splits.name))
     settings = recipe.settings() | {"weights": weights, "seed": args.seed, "data": splits.describe(), "precision": runtime.precision()}

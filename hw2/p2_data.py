@@ -5,15 +5,16 @@ from pathlib import Path
 
 import torch
 
-from common.augment import IMAGENET_MEAN, IMAGENET_STD, Normalise, Pipeline
-from common.data import Labelled, Splits, decode_folder, locate, refuse
+from common.augment import Normalise, Pipeline
+from common.data import Labelled, Splits, decode_folder, image_files, locate, refuse
+from common.results import read_json
 from common.setup import UsageError
 from hw2 import p2_synthetic
 
 LAYOUT = "hw2_data/p2_data"
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 SIZE = 32
-NORMALISED = Pipeline(Normalise(IMAGENET_MEAN, IMAGENET_STD))
+NORMALISED = Pipeline(Normalise())
 
 
 def read_annotations(path: Path, folder: Path) -> tuple[list[Path], list[int]]:
@@ -39,8 +40,13 @@ def read_annotations(path: Path, folder: Path) -> tuple[list[Path], list[int]]:
 
 
 def load_annotated(folder: Path, split: str) -> Labelled:
-    """One annotated split, in the order of its file."""
-    files, categories = read_annotations(folder / f"annotations/{split}_annos.json", folder / split)
+    """One annotated split of a course folder, in the order of its file."""
+    return load_annotations(folder / f"annotations/{split}_annos.json")
+
+
+def load_annotations(path: Path, images: Path | None = None) -> Labelled:
+    """The images that an annotation file lists, from the folder `images` or the course's. Raises what `read_annotations` raises."""
+    files, categories = read_annotations(path, images or path.resolve().parent.parent / path.name.removesuffix("_annos.json"))
     return Labelled(decode_folder(files, SIZE), torch.tensor(categories), [path.name for path in files])
 
 
@@ -56,3 +62,27 @@ def load_cifar(data: str | None, seed: int, share: float = 0.9) -> Splits:
     order = torch.randperm(len(whole), generator=torch.Generator().manual_seed(seed))
     cut = int(share * len(whole))
     return Splits(name, take(whole, order[:cut]), take(whole, order[cut:]))
+
+
+def enlarged(splits: Splits, share: float, seed: int) -> Splits:
+    """The splits with `share` (1 to 3) times the training images, chosen by `seed`: all once, and two parts alike in size again."""
+    count = len(splits.train)
+    generator = torch.Generator().manual_seed(seed)
+    again = [torch.randperm(count, generator=generator)[: round(count * (share - 1) / 2)] for _ in range(2)]
+    return Splits(splits.name, take(splits.train, torch.cat([torch.arange(count), *again])), splits.validation)
+
+
+def load_public_test(data: str | None) -> Labelled:
+    """The public test images."""
+    return load_annotated(locate(data, LAYOUT, p2_synthetic.draw_cifar)[0], "public_test")
+
+
+def load_unlabeled(data: str | None) -> torch.Tensor:
+    """The unlabelled images, uint8 (N, 3, 32, 32)."""
+    return decode_folder(image_files(locate(data, LAYOUT, p2_synthetic.draw_cifar)[0] / "unlabeled", (".jpg",)), SIZE)
+
+
+def known_dirty(data: str | None) -> set[str]:
+    """The names of the dirty training images where the data tells them, as the stand-in's does; else empty."""
+    path = locate(data, LAYOUT, p2_synthetic.draw_cifar)[0] / "annotations/dirty.json"
+    return set(read_json(path).get("images", ()))

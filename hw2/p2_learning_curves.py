@@ -18,7 +18,7 @@ from common import classification, figures, results, setup, training
 from common.data import Splits
 from hw2 import p2_models
 from hw2.p2_data import NORMALISED, load_cifar
-from hw2.p2_recipes import Recipe
+from hw2.p2_recipes import CURVES, Recipe
 
 NETWORKS = {"LeNet": "lenet", "residual net": "residual"}
 REPORTED = {
@@ -99,7 +99,7 @@ def write(args: argparse.Namespace, runtime: setup.Runtime, recipe: Recipe, spli
         data=splits.describe(),
         weights="none",
         seconds=round(sum(epoch["seconds"] for history in histories.values() for epoch in history), 1),
-        deviations=training.deviations(Recipe("lenet"), recipe, "none"),
+        deviations=training.deviations(CURVES, recipe, "none"),
         settings=recipe.settings() | {"network": list(NETWORKS.values())},
     )
 
@@ -107,7 +107,7 @@ def write(args: argparse.Namespace, runtime: setup.Runtime, recipe: Recipe, spli
 def main(args: argparse.Namespace) -> dict:
     """Train both networks and draw their curves; returns the result."""
     runtime = setup.start(args)
-    recipe = replace(Recipe("lenet"), **({"epochs": QUICK["epochs"]} if args.quick else {}) | training.changes(args))
+    recipe = replace(CURVES, **({"epochs": QUICK["epochs"]} if args.quick else {}) | training.changes(args))
     splits = load_cifar(args.data, args.seed)
     if args.quick:
         splits = splits.first_per_class(QUICK["train"], QUICK["validation"])

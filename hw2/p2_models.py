@@ -1,15 +1,20 @@
 """The networks of hw2 problem 2: images (N, 3, 32, 32) to logits (N, 10)."""
 
+from pathlib import Path
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision import models
 
+from common import classification, setup, training
+from hw2.p2_data import CLASSES, NORMALISED
+
 
 class LeNet(nn.Module):
     """cv22's LeNet and, with `residual`, its residual net: the two differ only in the input that is added to each block's output."""
 
-    def __init__(self, residual: bool = False, classes: int = 10):
+    def __init__(self, residual: bool = False, classes: int = len(CLASSES)):
         super().__init__()
         self.residual = residual
         self.block1, self.block2, self.block3 = (no_residual_block(channels) for channels in (3, 6, 16))
@@ -31,13 +36,61 @@ def no_residual_block(channels: int) -> nn.Sequential:
     return nn.Sequential(nn.Conv2d(channels, channels, 3, padding=1), nn.BatchNorm2d(channels), nn.ReLU())
 
 
+class Whitened(nn.Module):
+    """Ours: a fixed 2x2 convolution that whitens, then three blocks that halve the side, 2 M parameters (after airbench, Jordan, 2024)."""
+
+    def __init__(self, classes: int = len(CLASSES)):
+        super().__init__()
+        self.whiten = nn.Conv2d(3, 24, 2, bias=False).requires_grad_(False)
+        self.blocks = nn.Sequential(conv_block(24, 64), conv_block(64, 256), conv_block(256, 256))
+        self.fc = nn.Linear(256, classes, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(self.blocks(F.gelu(self.whiten(x))).amax((2, 3))) / 9
+
+    def whiten_like(self, images: Tensor) -> "Whitened":
+        """Set the first filters to the directions of the 2x2 patches' variance, each scaled to variance 1, and their negatives."""
+        patches = F.unfold(images, 2).transpose(1, 2).flatten(0, 1)
+        values, vectors = torch.linalg.eigh(patches.T.cov())
+        filters = (vectors / (values + 5e-4).sqrt()).T.view(12, 3, 2, 2)
+        self.whiten.weight.copy_(torch.cat([filters, -filters]))
+        return self
+
+
+def conv_block(inputs: int, outputs: int) -> nn.Sequential:
+    """Two 3x3 convolutions, each with batch norm and GELU, a max pool after the first."""
+    first, second = nn.Conv2d(inputs, outputs, 3, padding=1, bias=False), nn.Conv2d(outputs, outputs, 3, padding=1, bias=False)
+    return nn.Sequential(first, nn.MaxPool2d(2), nn.BatchNorm2d(outputs), nn.GELU(), second, nn.BatchNorm2d(outputs), nn.GELU())
+
+
 NETWORKS = {
     "lenet": LeNet,
     "residual": lambda: LeNet(residual=True),
     "resnet50": models.resnet50,  # cv22 uses the first 10 of its 1000 outputs
+    "whitened": Whitened,
 }
 
 
-def build(name: str) -> nn.Module:
-    """A network by its name, with random weights."""
-    return NETWORKS[name]()
+def build(name: str, weights: str = "none") -> nn.Module:
+    """A network by its name; `weights` is 'none' (random), 'default' (torchvision's ImageNet file, ResNet-50 alone) or a state dict's file.
+
+    Raises UsageError if the published file cannot be had, or a file is missing, damaged or of another network.
+    """
+    model = NETWORKS[name]()
+    if weights == "default":
+        published = models.ResNet50_Weights.DEFAULT if name == "resnet50" else None
+        setup.load_weights(model, training.published_weights(name, published), Path(name))
+    elif weights != "none":
+        state = setup.load_checkpoint(Path(weights), f"--weights takes none, default or a state dict of {name}")
+        setup.load_weights(model, state.get("model", state), Path(weights))
+    return model
+
+
+def logits(model: nn.Module, images: Tensor, runtime: setup.Runtime) -> Tensor:
+    """Mean logits (N, 10) over ten views of images (N, 3, 32, 32) of 0 to 255; of more outputs the first ten."""
+    return classification.predict(model, images, NORMALISED, runtime)[:, : len(CLASSES)]
+
+
+def load_trained(path: Path, runtime: setup.Runtime, remedy: str) -> tuple[nn.Module, dict]:
+    """common.training.load_trained for the networks of this problem."""
+    return training.load_trained(path, build, NETWORKS, "hw2/p2_final.py", runtime, remedy)

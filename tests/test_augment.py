@@ -2,9 +2,25 @@
 
 import pytest
 import torch
+from torchvision import transforms
 from torchvision.transforms import functional as vision
 
-from common.augment import AutoAugment, Crop, Cutout, Flip, Normalise, Pipeline, RandomErasing, Resize, Rotate
+from common.augment import (
+    Affine,
+    AutoAugment,
+    ColorJitter,
+    Crop,
+    Cutout,
+    Flip,
+    GaussianBlur,
+    Normalise,
+    OneOf,
+    PerImage,
+    Pipeline,
+    RandomErasing,
+    Resize,
+    Rotate,
+)
 
 IMAGES = torch.randint(0, 256, (6, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
 U = torch.rand(6, 8, generator=torch.Generator().manual_seed(1))
@@ -35,6 +51,50 @@ def test_rotate_as_torchvision(shape):
         assert (out[i] != expected).any(0).float().mean() < 0.01  # pixels on the very edge may round to the other side
 
 
+@pytest.mark.parametrize("shape", [(32, 32), (40, 24)])
+def test_affine_as_torchvision(shape):
+    images, size = torch.nn.functional.interpolate(IMAGES.float(), shape).round().byte(), torch.tensor(shape[::-1])
+    u = torch.rand(6, 5, generator=torch.Generator().manual_seed(5))
+    out = Affine(50, 0.2, (0.7, 1.3), 8)(images, u)
+    for i, (angle, x, y, scale, shear) in enumerate(u.tolist()):
+        shift = ((2 * torch.tensor([x, y]) - 1) * 0.2 * size).round().int().tolist()
+        expected = vision.affine(images[i], (2 * angle - 1) * 50, shift, 0.7 + 0.6 * scale, [(2 * shear - 1) * 8, 0.0])
+        assert (out[i] != expected).any(0).float().mean() < 0.01  # pixels on the very edge may round to the other side
+
+
+def test_colour_jitter_as_torchvision():
+    adjust = (vision.adjust_brightness, vision.adjust_contrast, vision.adjust_saturation)
+    u, strength = torch.rand(6, 6, generator=torch.Generator().manual_seed(6)), (0.1, 0.5, 0.9)
+    out = ColorJitter(*strength)(IMAGES, u)
+    for i, row in enumerate(u):
+        expected = IMAGES[i]
+        for kind in row[3:].argsort().tolist():
+            expected = adjust[kind](expected, float(1 + (2 * row[kind] - 1) * strength[kind]))
+        assert (out[i].int() - expected.int()).abs().max() <= 1 and (out[i] != expected).float().mean() < 0.01
+
+
+def test_blur_as_torchvision():
+    u = torch.linspace(0, 0.999, 6)[:, None]
+    out = GaussianBlur(7, (0.1, 3))(IMAGES, u)
+    for i in range(6):
+        expected = vision.gaussian_blur(IMAGES[i], [7, 7], [float(0.1 + u[i] * 2.9)] * 2)
+        assert (out[i].int() - expected.int()).abs().max() <= 1 and (out[i] != expected).float().mean() < 0.01
+
+
+def test_per_image_may_change_the_size():
+    out = PerImage(transforms.RandomCrop(25))(IMAGES, U[:, :1])
+    assert out.shape == (6, 3, 25, 25) and out.dtype == torch.uint8
+
+
+def test_one_of_takes_its_shares():
+    paint = [PerImage(lambda image, value=value: torch.full_like(image, value)) for value in range(3)]
+    images = torch.zeros(1000, 3, 2, 2, dtype=torch.uint8)
+    operation = OneOf(tuple(zip((1.0, 0.3, 0.3), map(Pipeline, paint), strict=True)))
+    out = operation(images, torch.linspace(0, 0.999, 1000)[:, None].expand(-1, operation.draws))
+    assert out[:, 0, 0, 0].bincount().tolist() == pytest.approx([625, 187, 187], abs=2)
+    assert operation(images[:1], torch.zeros(1, 2)).sum() == 0  # a batch may hold none of a pipeline's images
+
+
 def test_cutout_covers_a_square():
     out = Cutout(8)(torch.ones(6, 1, 32, 32), torch.full((6, 2), 0.5))
     assert (out == 0).sum() == 6 * 64 and (out[:, :, 12:20, 12:20] == 0).all()
@@ -53,7 +113,23 @@ def test_resize():
     assert torch.allclose(Resize(48)(IMAGES, U), vision.resize(IMAGES.float(), [48, 48], antialias=True), atol=1e-3)
 
 
-@pytest.mark.parametrize("operation", [Crop(4), Flip(), Rotate(10), Cutout(8), AutoAugment(), AutoAugment("cifar10"), RandomErasing()])
+@pytest.mark.parametrize(
+    "operation",
+    [
+        Crop(4),
+        Flip(),
+        Rotate(10),
+        Affine(50, 0.2, (0.7, 1.3), 8),
+        ColorJitter(0.1, 0.1, 0.1),
+        GaussianBlur(7, (0.1, 3)),
+        Cutout(8),
+        AutoAugment(),
+        AutoAugment("cifar10"),
+        RandomErasing(),
+        PerImage(transforms.RandomPerspective(p=1)),
+        OneOf(((1, Pipeline(Flip(1.0))), (1, Pipeline(Affine(20), ColorJitter(0.1, 0.1, 0.1))))),
+    ],
+)
 def test_each_image_has_its_own_draw(operation):
     images, u = IMAGES[:1].expand(64, -1, -1, -1), torch.rand(64, operation.draws, generator=torch.Generator().manual_seed(2))
     state = torch.get_rng_state()

@@ -222,7 +222,7 @@ def classify(folder, out_csv, weights):
 def test_ten_views():
     x = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
     pixel = torch.nn.Sequential(torch.nn.Conv2d(3, 1, 1), torch.nn.Flatten()).requires_grad_(False)
-    mean = p1_models.predict(pixel, x).view(2, 8, 8)
+    mean = classification.ten_views(pixel, x).view(2, 8, 8)
     near = pixel(x).view(2, 8, 8)
     views = [near.roll((dy, dx), (1, 2)) for dy, dx in ((0, 0), (2, 2), (2, -2), (-2, 2), (-2, -2))]
     expected = torch.stack([view for each in views for view in (each, each.flip(-1))]).mean(0)
@@ -247,7 +247,7 @@ def test_labels_are_the_networks(data, weights, tmp_path):
     from common.data import load_p1
 
     split = load_p1(str(data)).validation
-    logits = p1_models.predict(model, p1_recipes.validation_pipeline(32)(split.images, torch.empty(0, 0)))
+    logits = classification.ten_views(model, p1_recipes.validation_pipeline(32)(split.images, torch.empty(0, 0)))
     expected = dict(zip(split.names, logits.argmax(1).tolist(), strict=True))
     assert found["labels"] == expected
     assert found["accuracy"] == pytest.approx(sum(expected[n] == t for n, t in zip(split.names, split.target, strict=True)) / len(split))

@@ -1,4 +1,4 @@
-"""A finished training of hw1: what its run.json and its checkpoints hold, and what the items of problems 1 and 2 take from them."""
+"""A finished training: what its run.json and its checkpoints hold, and what the items of a problem take from them."""
 
 import argparse
 from collections.abc import Callable

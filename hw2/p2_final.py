@@ -1,0 +1,97 @@
+"""hw2 problem 2, item 2.5 of cv22: the final training, its learning curve and its accuracy on the public test images.
+
+Reported: 82.72 %, ResNet-50 from ImageNet weights, 40 epochs, with 2.3's combined set and 2.4's cleaning (4000 dropped). `--model best` is
+ours, from random weights (hw2/p2_ours.py). Writes results/cv22-2.5.{json,png}, or results/hw2-p2-best.{json,png} and, beside its
+checkpoints, p2.pth in half precision, the file that p2_inference.py uses.
+
+    python hw2/p2_final.py --model report --weights none
+    python hw2/p2_final.py --model best
+"""
+
+import argparse
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+sys.path.append(str(Path(__file__).resolve().parents[1]))
+
+from common import classification, metrics, results, runs, setup, training
+from common.data import Labelled, Splits
+from hw2 import p2_models, p2_ours, p2_suspects, p2_tables
+from hw2.p2_data import NORMALISED, enlarged, load_public_test
+from hw2.p2_recipes import COMBINED_SHARE, FINAL, OURS
+
+REPORTED = {"accuracy on public_test": 0.8272}
+DROPPED = 4000
+
+
+def train_report(splits: Splits, weights: str, recipe, runtime: setup.Runtime, args: argparse.Namespace) -> tuple[list[dict], Path]:
+    """cv22's final training on the cleaned and enlarged set: its history and folder."""
+    scores = p2_suspects.score(splits, runtime, args)
+    cleaned = p2_suspects.without(splits, scores, p2_suspects.share(DROPPED, len(splits.train)))
+    splits = enlarged(cleaned, COMBINED_SHARE, args.seed)
+    setup.log(f"final training, {len(cleaned.train)} images and some again: {len(splits.train)}")
+    folder = setup.writable_folder(training.run_folder(args, "cv22-final", splits.name))
+    setup.seed_everything(args.seed)
+    model = p2_models.build(recipe.network, weights)
+    settings = p2_tables.run_settings(recipe, weights, splits, runtime, args)
+    return classification.train(model, recipe, splits, NORMALISED, folder, settings, runtime, args), folder
+
+
+def test_accuracy(path: Path, test: Labelled, runtime: setup.Runtime, views: bool) -> float:
+    """A checkpoint's accuracy on the test images, by one view of each or the mean of ten."""
+    model, _ = p2_models.load_trained(path, runtime, "train again")
+    if views:
+        return metrics.accuracy(p2_models.logits(model, test.images, runtime).max(1).indices, test.target)
+    return classification.evaluate(model, test.to(runtime.device), NORMALISED, 250)["validation_accuracy"]
+
+
+@setup.on_rank_zero
+def write(args: argparse.Namespace, runtime: setup.Runtime, full, used, run: dict, folder: Path, test: Labelled) -> dict:
+    """The item, from best.pth, and p2.pth."""
+    run = runs.finish(args, runtime, full, used, folder, run)
+    half = runs.save_half(folder, "p2.pth", run["kept"])
+    ours = args.model == "best"
+    found = {"accuracy on public_test": test_accuracy(folder / "best.pth", test, runtime, views=False)}
+    found["of p2.pth (half precision, mean over ten views)"] = test_accuracy(half, test, runtime, views=True)
+    found |= {f"{split} accuracy": run["kept"][f"{split}_accuracy"] for split in p2_tables.ACCURACIES}
+    title = "our own training from random weights, with cleaning and unlabelled images" if ours else "final training"
+    return results.write_result(
+        args,
+        runtime,
+        "hw2-p2 best" if ours else "cv22 2.5",
+        title,
+        figures={"": runs.curves({"": run["history"]}, ("loss", "accuracy"), title)},
+        reported={"accuracy on public_test": "from ImageNet weights: 0.8272"} if ours else REPORTED,
+        reproduced=found,
+        claims=[],
+        **runs.own_fields(run),
+    )
+
+
+def main(args: argparse.Namespace) -> dict:
+    """Train, test on the public images and write the item; returns the result."""
+    runtime = setup.start(args)
+    full = OURS if args.model == "best" else FINAL
+    recipe = replace(full, **(p2_ours.QUICK if args.quick else {}) | training.changes(args))
+    splits, test = p2_tables.load_splits(args), load_public_test(args.data)
+    weights = "none" if args.model == "best" else training.starting_weights(args, recipe)
+    if args.model == "best":
+        history, folder = p2_ours.train(splits, recipe, runtime, args)
+    else:
+        history, folder = train_report(splits, weights, recipe, runtime, args)
+    settings = p2_tables.run_settings(recipe, weights, splits, runtime, args) | {"public_test": len(test)}
+    return write(args, runtime, full, recipe, {"history": history, "settings": settings}, folder, test)
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = setup.Parser(description=__doc__)
+    parser.add_argument("--model", choices=("report", "best"), default="report")
+    setup.add_training_arguments(parser)
+    setup.add_common_arguments(parser)
+    return parser.parse_args(argv)
+
+
+if __name__ == "__main__":
+    setup.run(main, parse_args())

@@ -1,0 +1,53 @@
+"""Which training images of hw2 problem 2 show no class: the score that cv22's cleaning (2.4, 2.5) sorts them by."""
+
+import argparse
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from common import classification, setup, training
+from common.data import Labelled, Splits
+from hw2 import p2_models, p2_tables
+from hw2.p2_data import NORMALISED, take
+from hw2.p2_recipes import SCORER
+
+ALL = 20_700  # the course's training images after the split
+
+
+@setup.evaluation()
+def largest_probability(model: torch.nn.Module, split: Labelled, runtime: setup.Runtime) -> Tensor:
+    """The largest of each image's class probabilities, (N,) in 0 to 1, in evaluation mode."""
+    model.eval()
+    batches = (NORMALISED(images.to(runtime.device), torch.empty(0, 0)) for images in split.images.split(250))
+    return torch.cat([model(x).softmax(1).amax(1).cpu() for x in batches])
+
+
+def score(splits: Splits, runtime: setup.Runtime, args: argparse.Namespace) -> Tensor:
+    """cv22's score of each training image (N,): the largest probability that a ResNet-50, trained on them from random weights, gives it."""
+    recipe = replace(SCORER, **p2_tables.QUICK) if args.quick else SCORER
+    setup.log(f"network that scores, seed {args.seed}, {len(splits.train)} training images:")
+    own = argparse.Namespace(**vars(args) | dict.fromkeys(training.OPTIONS))  # the user's changes are for the trainings after it
+    folder = setup.writable_folder(training.run_folder(own, "cv22-scorer", splits.name))
+    setup.seed_everything(args.seed)
+    model = p2_models.build(recipe.network)
+    settings = p2_tables.run_settings(recipe, "none", splits, runtime, args)
+    classification.train(model, recipe, splits, NORMALISED, folder, settings, runtime, args)
+    return largest_probability(model, splits.train, runtime)
+
+
+def share(count: int, images: int) -> int:
+    """How many of `images` training images are dropped where the report drops `count` of its own: the same share."""
+    return round(count * images / ALL)
+
+
+def without(splits: Splits, scores: Tensor, count: int) -> Splits:
+    """The splits without the `count` training images of the lowest scores."""
+    return Splits(splits.name, take(splits.train, scores.argsort()[count:].sort().values), splits.validation)
+
+
+def precision_recall(names: list[str], scores: Tensor, count: int, dirty: set[str]) -> tuple[float, float]:
+    """Of the `count` lowest scores the share that is dirty, and of the dirty images among `names` the share that they are."""
+    dropped = {names[i] for i in scores.argsort()[:count].tolist()}
+    found = len(dropped & dirty)
+    return found / count, found / max(1, len(dirty & set(names)))

@@ -1,0 +1,110 @@
+"""What cv22's tables 2.3 and 2.4 share: short trainings repeated over seeds, and the mean and spread of their accuracies."""
+
+import argparse
+import statistics
+
+from common import classification, figures, results, setup, training
+from common.data import Splits
+from hw2 import p2_models
+from hw2.p2_data import NORMALISED, load_cifar
+from hw2.p2_recipes import TABLE, Recipe
+
+ACCURACIES = ("train", "validation")
+QUICK = {"epochs": 2, "batch_size": 50}  # what the quick form changes in a recipe
+QUICK_IMAGES = (20, 20)  # training and validation images of each class
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of a table's script."""
+    parser.add_argument("--seeds", type=setup.positive_int, help="repetitions, from --seed on (default: 3, quick 1)")
+    setup.add_training_arguments(parser)
+    setup.add_common_arguments(parser)
+
+
+def repetitions(args: argparse.Namespace) -> list[argparse.Namespace]:
+    """The arguments once for each seed."""
+    count = args.seeds or (1 if args.quick else 3)
+    return [argparse.Namespace(**vars(args) | {"seed": seed}) for seed in range(args.seed, args.seed + count)]
+
+
+def load_splits(args: argparse.Namespace) -> Splits:
+    """The split of one seed, cut to the quick form's size if asked for."""
+    splits = load_cifar(args.data, args.seed)
+    return splits.first_per_class(*QUICK_IMAGES) if args.quick else splits
+
+
+def train_row(name: str, recipe: Recipe, weights: str, splits: Splits, runtime: setup.Runtime, args: argparse.Namespace) -> list[dict]:
+    """The history of one training, read from its folder if --resume finds that it has ended; its checkpoints are not kept."""
+    setup.log(f"{name}, seed {args.seed}, {len(splits.train)} training images:")
+    folder = setup.writable_folder(training.run_folder(args, f"cv22-{name.replace(' ', '-')}", splits.name))
+    settings = run_settings(recipe, weights, splits, runtime, args)
+    ended = setup.from_rank_zero(lambda: results.read_json(folder / "history.json"))
+    if args.resume and ended.get("settings") == settings:
+        setup.log(f"  has ended: {folder / 'history.json'}")
+        return ended["history"]
+    setup.seed_everything(args.seed)
+    model = p2_models.build(recipe.network, weights)
+    history = classification.train(model, recipe, splits, NORMALISED, folder, settings, runtime, args)
+    keep_history(folder, {"settings": settings, "history": history})
+    return history
+
+
+def run_settings(recipe: Recipe, weights: str, splits: Splits, runtime: setup.Runtime, args: argparse.Namespace) -> dict:
+    """What a checkpoint says of its training."""
+    return recipe.settings() | {"weights": weights, "seed": args.seed, "data": splits.describe(), "precision": runtime.precision()}
+
+
+@setup.on_rank_zero
+def keep_history(folder, content: dict) -> None:
+    """Write history.json and remove the checkpoints: 300 MB a training."""
+    results.write_json(folder / "history.json", content)
+    for name in ("best.pth", "last.pth"):
+        (folder / name).unlink(missing_ok=True)
+
+
+def own_fields(args: argparse.Namespace, recipe: Recipe, weights: str, runs: dict[str, list[list[dict]]]) -> dict:
+    """The entries of a table's result that come from its trainings, `runs` by row."""
+    settings = recipe.settings() | {"seeds": [once.seed for once in repetitions(args)]}
+    del settings["transforms"]
+    return {
+        "weights": weights,
+        "data": load_splits(args).describe(),
+        "seconds": round(sum(epoch["seconds"] for row in runs.values() for history in row for epoch in history), 1),
+        "deviations": training.deviations(TABLE, recipe, weights),
+        "settings": settings,
+    }
+
+
+def summary(histories: list[list[dict]]) -> dict[str, float]:
+    """Mean and standard deviation, over the repetitions, of the last epoch's accuracies; one repetition has no deviation."""
+    found = {}
+    for split in ACCURACIES:
+        values = [history[-1][f"{split}_accuracy"] for history in histories]
+        found[split] = statistics.fmean(values)
+        if len(values) > 1:
+            found[f"{split} sd"] = statistics.stdev(values)
+    return found
+
+
+def beats(better: dict[str, float], worse: dict[str, float]) -> bool | None:
+    """Whether one row's validation accuracy is above another's by more than their spreads; None where one run cannot tell."""
+    if "validation sd" not in better or "validation sd" not in worse:
+        return None
+    spread = (better["validation sd"] ** 2 + worse["validation sd"] ** 2) ** 0.5
+    return better["validation"] - worse["validation"] > spread
+
+
+def draw(rows: dict[str, dict], reported: dict[str, dict], title: str):
+    """Training and validation accuracy of each row with its spread, and the reported values as rings."""
+    figure, grid = figures.new_figure(1, 2, height=1.2 + 0.4 * len(rows), sharey=True)
+    places = range(len(rows))
+    for axes, split in zip(grid[0], ACCURACIES, strict=True):
+        values, spread = ([row.get(key, 0) for row in rows.values()] for key in (split, f"{split} sd"))
+        axes.errorbar(values, places, xerr=spread, fmt="o", capsize=3, label="ours: mean and standard deviation")
+        axes.plot([reported[name][split] for name in rows], places, "o", mfc="none", ms=9, label="reported")
+        axes.set(xlabel=f"{split} accuracy", yticks=places, yticklabels=list(rows))
+        axes.grid(axis="x", alpha=0.3)
+    grid[0, 0].invert_yaxis()
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=2)
+    figure.suptitle(title)
+    return figure
