@@ -61,14 +61,14 @@ class Recipe:
 
 # ---- augmentation: the rows of 2.3 ----
 
-JITTER, FAR = ColorJitter(0.1, 0.1, 0.1), GaussianBlur(7, (0.1, 3.0))
+JITTER, BLUR = ColorJitter(0.1, 0.1, 0.1), GaussianBlur(7, (0.1, 3.0))
 SHARPER = PerImage(transforms.RandomAdjustSharpness(3, 0.05))
 COMBINED_SHARE = 1.6  # of the training images: what the combined set's three rows add up to
 COMBINED = OneOf(
     (
         (1.0, Pipeline(Flip(), JITTER, Affine(5, 0.1, (0.9, 1.1)), SHARPER)),
-        (0.3, Pipeline(Flip(), JITTER, FAR, Affine(70, 0.2, (0.7, 1.3)))),
-        (0.3, Pipeline(Affine(50, 0.2, (0.7, 1.3)), FAR, Flip())),
+        (0.3, Pipeline(Flip(), JITTER, BLUR, Affine(70, 0.2, (0.7, 1.3)))),
+        (0.3, Pipeline(Affine(50, 0.2, (0.7, 1.3)), BLUR, Flip())),
     )
 )
 AUGMENTATIONS = {

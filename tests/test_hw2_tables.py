@@ -1,0 +1,172 @@
+"""hw2 problem 2, 2.3 to 2.5: the tables, what cleaning finds, the final trainings, and the graders' scripts, on drawn images."""
+
+import csv
+import json
+import shutil
+
+import pytest
+import torch
+from conftest import run_script
+
+from common import setup
+from common.data import Labelled, Splits
+from common.setup import UsageError, load_checkpoint, save_checkpoint
+from hw2 import p2_augmentation, p2_cleaning, p2_data, p2_evaluate, p2_final, p2_models, p2_ours, p2_suspects, p2_synthetic, p2_tables
+
+CPU = setup.Runtime(torch.device("cpu"), False)
+
+
+@pytest.fixture(scope="module")
+def cifar(tmp_path_factory):
+    """A --data folder with 300 drawn training images."""
+    folder = tmp_path_factory.mktemp("cifar")
+    p2_synthetic.draw_cifar(folder / "hw2_data/p2_data", 300, 30, 30)
+    return folder
+
+
+@pytest.fixture(scope="module", autouse=True)
+def few_images():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(p2_tables, "QUICK_IMAGES", (3, 2))
+        yield
+
+
+def call(script, cifar, out, *options):
+    return script.main(script.parse_args(["--data", str(cifar), "--out", str(out), "--quick", "--epochs", "1", *options]))
+
+
+@pytest.fixture(scope="module")
+def ours(cifar, tmp_path_factory):
+    """The result and the p2.pth of our own training's quick form."""
+    out = tmp_path_factory.mktemp("ours")
+    result = p2_final.main(p2_final.parse_args(["--model", "best", "--data", str(cifar), "--out", str(out), "--quick"]))
+    return result, next(out.glob("checkpoints/hw2-p2-best*/p2.pth"))
+
+
+def some(count: int) -> Splits:
+    images = torch.arange(count, dtype=torch.uint8)[:, None, None, None].expand(-1, 3, 32, 32)
+    return Splits("some", *[Labelled(images, torch.arange(count) % 10, [str(i) for i in range(count)])] * 2)
+
+
+def test_augmentation_table_has_all_rows_and_resumes(cifar, tmp_path, capsys):
+    found = call(p2_augmentation, cifar, tmp_path, "--seeds", "2")
+    assert list(found["reproduced"]) == list(found["reported"]) == list(p2_augmentation.AUGMENTATIONS)
+    assert all(set(row) == {"train", "train sd", "validation", "validation sd"} for row in found["reproduced"].values())
+    assert found["settings"]["seeds"] == [0, 1] and (tmp_path / "cv22-2.3.png").exists()
+    assert not list(tmp_path.glob("checkpoints/*/*.pth"))
+    capsys.readouterr()
+    assert call(p2_augmentation, cifar, tmp_path, "--seeds", "2", "--resume")["reproduced"] == found["reproduced"]
+    assert capsys.readouterr().out.count("has ended") == 14
+
+
+def test_combined_set_is_larger_by_six_tenths():
+    larger = p2_data.enlarged(some(100), 1.6, 0)
+    counts = torch.tensor([int(name) for name in larger.train.names]).bincount()
+    assert len(larger.train) == 160 and counts.min() == 1 and counts.max() <= 3
+    assert torch.equal(larger.train.images[:, 0, 0, 0], torch.tensor([int(name) for name in larger.train.names]).byte())
+
+
+def test_spread_decides_who_wins():
+    histories = [[{"train_accuracy": 0.5, "validation_accuracy": value}] for value in (0.3, 0.4)]
+    row = p2_tables.summary(histories)
+    assert row["validation"] == pytest.approx(0.35) and row["validation sd"] == pytest.approx(0.0707, abs=1e-4)
+    assert p2_tables.beats(row | {"validation": 0.46}, row) and not p2_tables.beats(row | {"validation": 0.44}, row)
+    assert p2_tables.beats(p2_tables.summary(histories[:1]), row) is None
+
+
+def test_cleaning_table(cifar, tmp_path):
+    found = call(p2_cleaning, cifar, tmp_path)
+    assert list(found["reproduced"]) == ["none", "drop 1000", "drop 2000", "drop 4000"]
+    assert {"precision", "recall"} <= found["reproduced"]["drop 4000"].keys()
+    assert sorted(found["files"]) == ["cv22-2.4-suspicious.png", "cv22-2.4.png"]
+
+
+def test_what_cleaning_drops_and_finds():
+    splits, scores = some(10), torch.tensor([0.9, 0.1, 0.8, 0.2, 0.7, 0.3, 0.6, 0.5, 0.95, 0.99])
+    assert p2_suspects.without(splits, scores, 3).train.names == list("024") + list("6789")
+    assert p2_suspects.precision_recall(splits.train.names, scores, 3, {"1", "3", "9", "elsewhere"}) == (2 / 3, 2 / 3)
+    assert p2_suspects.share(4000, 20_700) == 4000 and p2_suspects.share(1000, 2070) == 100
+
+
+def test_score_is_the_largest_probability(cifar):
+    split, model = p2_tables.load_splits(p2_final.parse_args(["--data", str(cifar), "--quick"])).train, p2_models.build("lenet").eval()
+    expected = model(p2_data.NORMALISED(split.images, torch.empty(0, 0))).softmax(1).max(1).values
+    assert torch.allclose(p2_suspects.largest_probability(model, split, CPU), expected, atol=1e-6)
+
+
+def test_final_training(cifar, tmp_path):
+    found = call(p2_final, cifar, tmp_path, "--weights", "none")
+    assert found["item"] == "cv22 2.5" and "random weights, not published ones" in found["deviations"]
+    assert 0 <= found["reproduced"]["accuracy on public_test"] <= 1 and (tmp_path / "cv22-2.5.png").exists()
+
+
+def test_ours_is_trained_on_unlabelled_images_too(ours):
+    found, path = ours
+    assert found["item"] == "hw2-p2 best" and path.stat().st_size < 10e6
+    state = load_checkpoint(path, "")
+    assert state["settings"]["network"] == "whitened"
+    assert state["settings"]["data"]["train"] == 30 - round(0.13 * 30) + 30  # of the labelled images all but 13 %, and the unlabelled ones
+
+
+def test_soft_labels_are_probabilities(cifar):
+    splits = some(20)
+    teacher, images = p2_models.build("whitened"), torch.randint(0, 256, (7, 3, 32, 32), dtype=torch.uint8)
+    both = p2_ours.with_soft_labels(splits, teacher, images, 0.1, CPU).train
+    assert torch.allclose(both.target.sum(1), torch.ones(27)) and len(both) == len(both.names) == 27
+    assert torch.equal(both.target[:20].max(1).indices, splits.train.target)
+    assert both.target[:20].max(1).values == pytest.approx([0.91] * 20)
+
+
+def test_first_filters_whiten():
+    images = torch.randn(200, 3, 32, 32, generator=torch.Generator().manual_seed(0)).cumsum(3)
+    model = p2_models.build("whitened").whiten_like(images)
+    out = model.whiten(images)[:, :12].transpose(0, 1).flatten(1)
+    assert torch.allclose(out.cov(), torch.eye(12), atol=0.01)
+
+
+# ---- the graders' interface ----
+
+
+def test_inference_writes_sorted_names(cifar, ours, tmp_path):
+    folder = tmp_path / "in"
+    shutil.copytree(cifar / "hw2_data/p2_data/public_test", folder)
+    (folder / "00003.jpg").rename(folder / "z z.jpg")
+    done = run_script("hw2/p2_inference.py", folder, tmp_path / "new/out.csv", "--weights", ours[1])
+    assert done.returncode == 0, done.stderr
+    with open(tmp_path / "new/out.csv", newline="") as file:
+        rows = list(csv.reader(file))
+    assert rows[0] == ["filename", "label"] and [name for name, _ in rows[1:]] == sorted(path.name for path in folder.iterdir())
+    assert {label for _, label in rows[1:]} <= set(map(str, range(10)))
+
+
+def test_evaluate_prints_the_graders_line(cifar, ours, tmp_path, capsys):
+    notes = cifar / "hw2_data/p2_data/annotations/public_test_annos.json"
+    accuracy = p2_evaluate.main(p2_evaluate.parse_args(["--path", str(ours[1]), "--test_anno", str(notes)]))
+    assert capsys.readouterr().out.splitlines()[-1] == f"accuracy :  {accuracy}"
+    content = json.loads(notes.read_text())
+    model, _ = p2_models.load_trained(ours[1], CPU, "")
+    test = p2_data.load_public_test(str(cifar))
+    labels = p2_models.logits(model, test.images, CPU).max(1).indices.tolist()
+    assert accuracy == sum(a == b for a, b in zip(labels, content["categories"], strict=True)) / 30
+    copy = tmp_path / "mine.json"
+    copy.write_text(notes.read_text())
+    options = ["--path", str(ours[1]), "--test_anno", str(copy), "--images", str(notes.parent.parent / "public_test")]
+    assert p2_evaluate.main(p2_evaluate.parse_args(options)) == accuracy
+
+
+@pytest.mark.parametrize(("content", "message"), [({"model": {}}, "no checkpoint of"), ({"other": 1}, "no checkpoint of")])
+def test_other_checkpoints_are_refused(cifar, tmp_path, content, message):
+    save_checkpoint(tmp_path / "a.pth", content)
+    options = ["--path", str(tmp_path / "a.pth"), "--test_anno", str(cifar / "hw2_data/p2_data/annotations/public_test_annos.json")]
+    with pytest.raises(UsageError, match=message):
+        p2_evaluate.main(p2_evaluate.parse_args(options))
+
+
+def test_published_weights_of_resnet50_are_read(cifar, tmp_path):
+    state = p2_models.build("resnet50").state_dict()
+    torch.save(state, tmp_path / "resnet50.pth")
+    assert torch.equal(p2_models.build("resnet50", str(tmp_path / "resnet50.pth")).fc.weight, state["fc.weight"])
+    del state["fc.weight"]
+    torch.save(state, tmp_path / "damaged.pth")
+    with pytest.raises(UsageError, match=r"fc\.weight"):
+        p2_models.build("resnet50", str(tmp_path / "damaged.pth"))
