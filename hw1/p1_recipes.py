@@ -138,7 +138,7 @@ QUICK = {  # training images of each class, and what else differs, so that a net
     "densenet121": (10, {"epochs": 3}),
     "convnext_tiny": (10, {"epochs": 2}),
     "resnet18_mlp": (20, {"epochs": 3}),
-    "resnet9": (10, {"epochs": 4, "batch_size": 25, "lr": 0.05}),
+    "resnet9": (25, {"epochs": 4, "batch_size": 50, "lr": 0.02, "small_share": 1.0}),
 }
 QUICK_VALIDATION = 10  # images of each class
 
