@@ -49,6 +49,10 @@ hw1-p2-stages      | hw1-p2-best | hw1/p2_mask_viz.py --model best
 cv22-1             |          | hw2/p1_scenes.py
 cv22-2.1           |          | hw2/p2_learning_curves.py
 cv22-2.2           |          | hw2/p2_summary.py
+cv22-2.3           |          | hw2/p2_augmentation.py
+cv22-2.4           |          | hw2/p2_cleaning.py
+cv22-2.5           |          | hw2/p2_final.py
+hw2-p2-best        |          | hw2/p2_final.py --model best
 '
 
 form=--quick list= dry= patterns=() options=() out="$root/results"
@@ -115,7 +119,7 @@ for i in "${!chosen[@]}"; do
   read -ra words <<<"${commands[i]}"
   line=("$root/${words[0]}" "${words[@]:1}" ${form:+"$form"} "${options[@]}")
   # What only another item needs is trained once; the long form goes on where it stopped.
-  [[ ${words[0]} == *_train.py ]] && [[ -z $form || ${chosen[i]} == needed ]] && line+=(--resume)
+  [[ ${words[0]} =~ _(train|learning_curves|augmentation|cleaning|final)\.py$ ]] && [[ -z $form || ${chosen[i]} == needed ]] && line+=(--resume)
   if [ -n "$dry" ]; then
     echo "python ${line[*]}"
     continue

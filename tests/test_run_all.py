@@ -61,6 +61,7 @@ def test_full_form_resumes_and_is_not_quick(clone):
     calls = run_all(clone, "--only", "f22a-1.3", "--full")[1]
     assert "--quick" not in calls[0] and "--resume" in calls[0]
     assert "--resume" not in run_all(clone, "--only", "f22a-1.3")[1][-2]
+    assert "--resume" in run_all(clone, "--only", "cv22-2.4", "--full")[1][-2]
 
 
 def test_a_failing_item_does_not_stop_the_rest(clone):
