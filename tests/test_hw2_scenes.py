@@ -3,6 +3,7 @@
 import json
 import math
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -54,6 +55,19 @@ def test_dense_sift_follows_its_definition():
     assert found.shape == (2 * 3, 128) and centres.tolist() == [[x, y] for y in (6, 11) for x in (6, 11, 16)]
     for row, (x, y) in zip(found, centres.tolist(), strict=True):
         assert np.allclose(row, slow_descriptor(image, int(x) - 6, int(y) - 6, 4), atol=1e-5)
+
+
+def test_dense_sift_measures_what_opencv_does():
+    # On a smooth image OpenCV's blur and its weight for each pixel change little: same bins, same eight directions, y upwards there.
+    noise = torch.randn(1, 1, 100, 120, generator=torch.Generator().manual_seed(0))
+    smooth = torch.nn.functional.avg_pool2d(torch.nn.functional.avg_pool2d(noise, 15, 1, 7), 15, 1, 7)[0, 0]
+    image = ((smooth - smooth.min()) / (smooth.max() - smooth.min()) * 255).round()
+    found, centres = sift.dense_sift(image, 8, 6)
+    points = [cv2.KeyPoint(x, y, 6 / 1.5, 0.0) for x, y in centres.tolist()]
+    theirs = torch.from_numpy(cv2.SIFT_create().compute(image.byte().numpy(), points)[1]).view(-1, 16, 8)
+    upright = torch.nn.functional.normalize(theirs[..., [0, 7, 6, 5, 4, 3, 2, 1]].flatten(1), dim=1)
+    other = torch.nn.functional.normalize(theirs.flatten(1), dim=1)
+    assert (found * upright).sum(1).median() > 0.95 > 0.8 > (found * other).sum(1).median()
 
 
 def test_a_ramp_has_one_direction_and_flat_images_none():
