@@ -53,6 +53,9 @@ cv22-2.3           |          | hw2/p2_augmentation.py
 cv22-2.4           |          | hw2/p2_cleaning.py
 cv22-2.5           |          | hw2/p2_final.py
 hw2-p2-best        |          | hw2/p2_final.py --model best
+f21-1.1            |          | hw3/p1_train.py
+f21-1.2            | f21-1.1  | hw3/p1_pos_embed.py
+f21-1.3            | f21-1.1  | hw3/p3_attention_map.py
 '
 
 form=--quick list= dry= patterns=() options=() out="$root/results"

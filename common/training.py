@@ -111,14 +111,14 @@ def published_weights(name: str, published) -> dict[str, torch.Tensor]:
 def load_trained(path: Path, build: Callable, networks, script: str, runtime: setup.Runtime, remedy: str) -> tuple[nn.Module, dict]:
     """A network that `script` saved (an epoch's, best.pth or a half-precision file) ready for evaluation in fp32, and the whole checkpoint.
 
-    `networks` are the names that `build(name)` knows. Raises UsageError, with `remedy`, if the file is missing, damaged, no checkpoint of
-    the script, or of another network.
+    `build(settings)` makes the network that the checkpoint's settings name, one of `networks`. Raises UsageError, with `remedy`, if the
+    file is missing, damaged, no checkpoint of the script, or of another network.
     """
     state = setup.load_checkpoint(path, remedy)
     settings = state.get("settings", {})
     if "model" not in state or not isinstance(settings, dict) or settings.get("network") not in networks:
         raise setup.UsageError(f"{path} is no checkpoint of {script}; {remedy}")
-    model = build(settings["network"])
+    model = build(settings)
     setup.load_weights(model, state["model"], path)
     return runtime.place(model).eval(), state
 

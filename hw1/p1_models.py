@@ -144,7 +144,7 @@ def last_linear(model: nn.Module) -> nn.Linear:
 
 def load_trained(path: Path, runtime: setup.Runtime, remedy: str) -> tuple[nn.Module, dict]:
     """common.training.load_trained for the networks of hw1/p1_train.py."""
-    return training.load_trained(path, build, NAMES, "hw1/p1_train.py", runtime, remedy)
+    return training.load_trained(path, lambda settings: build(settings["network"]), NAMES, "hw1/p1_train.py", runtime, remedy)
 
 
 def features(model: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:

@@ -167,7 +167,7 @@ START = {  # a file's key in our network, what of the network may stay random, a
 
 def load_trained(path: Path, runtime: setup.Runtime, remedy: str) -> tuple[nn.Module, dict]:
     """common.training.load_trained for the networks of hw1/p2_seg_train.py."""
-    return training.load_trained(path, build, NETWORKS, "hw1/p2_seg_train.py", runtime, remedy)
+    return training.load_trained(path, lambda settings: build(settings["network"]), NETWORKS, "hw1/p2_seg_train.py", runtime, remedy)
 
 
 # ---- what a network sees ----

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Classifies a folder of images: bash hw1/p2_inference.sh IN_DIR OUT_CSV
+# Classifies a folder of images: bash hw2/p2_inference.sh IN_DIR OUT_CSV
 here=${BASH_SOURCE[0]%/*}
 [ "$here" = "${BASH_SOURCE[0]}" ] && here=.
 python=$here/../.venv/bin/python

@@ -93,4 +93,4 @@ def logits(model: nn.Module, images: Tensor, runtime: setup.Runtime) -> Tensor:
 
 def load_trained(path: Path, runtime: setup.Runtime, remedy: str) -> tuple[nn.Module, dict]:
     """common.training.load_trained for the networks of this problem."""
-    return training.load_trained(path, build, NETWORKS, "hw2/p2_final.py", runtime, remedy)
+    return training.load_trained(path, lambda settings: build(settings["network"]), NETWORKS, "hw2/p2_final.py", runtime, remedy)

@@ -1,0 +1,35 @@
+"""The network that the figures of hw3 problem 1 show: the trained one, or any file's."""
+
+import argparse
+from pathlib import Path
+
+from torchvision.models.vision_transformer import VisionTransformer
+
+from common import setup
+from hw3 import p1_models, p1_recipes
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options that say which network is shown."""
+    parser.add_argument("--arch", choices=tuple(p1_models.ARCHES), default="b16")
+    parser.add_argument("--weights", help="a file in any of the three layouts, or default: torchvision's (default: the trained network)")
+    parser.add_argument("--image-size", type=setup.positive_int, help="input pixels for --weights (default: 384, tiny 96)")
+    setup.add_common_arguments(parser)
+
+
+def load_shown(args: argparse.Namespace, runtime: setup.Runtime, data: str) -> tuple[VisionTransformer, dict]:
+    """The network ready for evaluation, and what a result says of its origin.
+
+    Raises UsageError that names the command that trains it, if it has not been trained and no --weights are given.
+    """
+    own = args.weights is None
+    trained = argparse.Namespace(**vars(args) | {"image_size": None})
+    path = p1_recipes.run_folder(trained, data) / "phase-2" / "p1.pth" if own else Path(args.weights)
+    remedy = f"make it with: {p1_recipes.train_command(args)}" if own else "give a checkpoint"
+    if own or (args.weights != "default" and "settings" in setup.load_checkpoint(path, remedy)):
+        model, state = p1_models.load_trained(path, runtime, remedy)
+        settings = state["settings"]
+        return model, {"weights": f"trained here, from {settings['weights']}", "settings": settings, "data": settings["data"]}
+    size = args.image_size or p1_recipes.PHASES[args.arch][0].image_size
+    model = runtime.place(p1_models.build(args.arch, size, args.weights)).eval()
+    return model, {"weights": args.weights, "settings": {"network": args.arch, "image_size": size}, "data": {"name": data}}

@@ -1,0 +1,101 @@
+"""hw3 problem 1, item 1.2 of f21: how similar a vision transformer's position embeddings are to each other, as a grid of grids.
+
+Reported: a figure; the grid structure of the image is recovered, the border looks worse. Each small grid is the cosine similarity of one
+patch's embedding with all others', the class token's left out. Writes results/f21-1.2.{json,png}.
+
+    python hw3/p1_pos_embed.py --weights B_16_imagenet1k.pth
+    python hw3/p1_pos_embed.py --arch tiny
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+import torch
+from scipy.stats import spearmanr
+from torch import Tensor
+
+sys.path.append(str(Path(__file__).resolve().parents[1]))
+
+from common import figures, results, setup
+from common.data import locate
+from hw3 import p1_data, p1_figures, p1_models
+
+RECOVERED = -0.2  # the rank correlation of similarity and distance from which on we say that the grid can be seen
+
+
+def grid_of_grids(similarity: Tensor, rows: int, columns: int) -> Tensor:
+    """(patches, patches) -> one picture of rows x columns small pictures with gaps of one pixel (nan) between them."""
+    small = torch.nn.functional.pad(similarity.view(rows, columns, rows, columns), (0, 1, 0, 1), value=torch.nan)
+    return small.permute(0, 2, 1, 3).reshape(rows * (rows + 1), columns * (columns + 1))[:-1, :-1]
+
+
+def draw(similarity: Tensor, rows: int, columns: int, title: str):
+    """The grid of grids, -1 to 1."""
+    figure, grid = figures.new_figure(1, 1, height=9.0)
+    axes = grid[0, 0]
+    picture = axes.imshow(grid_of_grids(similarity, rows, columns), cmap="viridis", vmin=-1, vmax=1, interpolation="nearest")
+    axes.set_xticks([(columns + 1) * i + columns / 2 for i in range(columns)], range(1, columns + 1), size=7)
+    axes.set_yticks([(rows + 1) * i + rows / 2 for i in range(rows)], range(1, rows + 1), size=7)
+    axes.set(xlabel="patch column", ylabel="patch row", title=title)
+    figure.colorbar(picture, ax=axes, label="cosine similarity", shrink=0.8)
+    return figure
+
+
+def measures(similarity: Tensor, rows: int, columns: int) -> dict[str, float]:
+    """How similarity falls with the distance in the grid: mean similarity of neighbours and of patches farther than half the grid, and
+    Spearman's rank correlation of similarity and distance: of all pairs, and the mean over the border's and over the other patches."""
+    place = torch.cartesian_prod(torch.arange(rows), torch.arange(columns)).float()
+    distance = torch.cdist(place, place)
+    pairs = ~torch.eye(len(place), dtype=torch.bool)
+    each = torch.tensor([spearmanr(similarity[i][pairs[i]], distance[i][pairs[i]]).statistic for i in range(len(place))])
+    border = ((place == 0) | (place == torch.tensor([rows - 1, columns - 1]))).any(1)
+    return {
+        "neighbours": similarity[distance == 1].mean().item(),
+        "far patches": similarity[distance > max(rows, columns) / 2].mean().item(),
+        "rank correlation": float(spearmanr(similarity[pairs], distance[pairs]).statistic),
+        "rank correlation at the border": each[border].mean().item(),
+        "rank correlation elsewhere": each[~border].mean().item(),
+    }
+
+
+def claims(found: dict[str, float]) -> list[dict]:
+    """What the report says of its figure, measured."""
+    recovered = found["neighbours"] > found["far patches"] and found["rank correlation"] < RECOVERED
+    worse = found["rank correlation at the border"] > found["rank correlation elsewhere"]
+    words = f"the grid is recovered: neighbours are more similar than far patches, rank correlation below {RECOVERED}"
+    return [
+        {"claim": words, "holds": recovered},
+        {"claim": "the border is worse: similarity there follows the distance less", "holds": worse if recovered else None},
+    ]
+
+
+def main(args: argparse.Namespace) -> dict:
+    """Draw the figure and measure the claims; returns the result."""
+    runtime = setup.start(args)
+    model, origin = p1_figures.load_shown(args, runtime, locate(args.data, p1_data.LAYOUT, p1_data.draw_pets)[1])
+    similarity, (rows, columns) = p1_models.position_similarity(model).cpu(), p1_models.grid_of(model)
+    found = measures(similarity, rows, columns)
+    title = f"position embeddings of {rows} x {columns} patches"
+    return results.write_result(
+        args,
+        runtime,
+        "f21 1.2",
+        "cosine similarity of position embeddings",
+        figures={"": draw(similarity, rows, columns, title)},
+        reported={},
+        reproduced=found,
+        claims=claims(found),
+        **origin,
+    )
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = setup.Parser(description=__doc__)
+    p1_figures.add_arguments(parser)
+    return parser.parse_args(argv)
+
+
+if __name__ == "__main__":
+    setup.run(main, parse_args())

@@ -1,0 +1,147 @@
+"""hw3 problem 1, item 1.3 of f21: where a vision transformer's class token looks in the last block, over three validation images.
+
+Reported: a figure; attention follows the animal's outline more than its face. Images 26_5064, 29_4718 and 31_4838 of the course's set, of
+other data the first three. `--heads` adds a row for each head, `--rollout` follows the attention through all blocks. Writes
+results/f21-1.3.{json,png}, for `--image` results/f21-1.3-<name>; `--save FILE.npz` keeps logits, attention and similarity.
+
+    python hw3/p3_attention_map.py --arch tiny
+    python hw3/p3_attention_map.py --weights B_16_imagenet1k.pth --image cat.jpg --save cat.npz
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+sys.path.append(str(Path(__file__).resolve().parents[1]))
+
+from common import figures, results, setup
+from common.data import locate, read_image
+from hw3 import p1_data, p1_figures, p1_models
+from hw3.p1_data import Pictures, validation_pipeline
+
+SHOWN = ("26_5064", "29_4718", "31_4838")
+EDGES = 0.25  # the share of patches that count as edges: those with the steepest grey values
+
+
+def files_shown(args: argparse.Namespace) -> list[Path]:
+    """The course's three images, or the first three of other data; or the one that the user gave."""
+    if args.image:
+        return [args.image]
+    folder = locate(args.data, p1_data.LAYOUT, p1_data.draw_pets)[0] / "val"
+    files = p1_data.image_files(folder, p1_data.SUFFIXES)
+    return [path for path in files if path.stem in SHOWN] or files[:3]
+
+
+def read(path: Path) -> Tensor:
+    """One picture, uint8 (3, H, W). Raises UsageError if it cannot be read."""
+    try:
+        return read_image(path)
+    except ValueError as error:
+        raise setup.UsageError(f"{path} is {error}; give a jpg or png") from None
+    except OSError as error:
+        raise setup.UsageError(f"{path} cannot be read ({error.strerror}); give a jpg or png") from None
+
+
+def edge_share(image: Tensor, attention: Tensor) -> float:
+    """The share of the attention on patches (rows, columns) that lies on the quarter of them where grey values change most."""
+    grey = image.float().mean(0)
+    steep = torch.stack(torch.gradient(grey)).norm(dim=0) if min(grey.shape) > 1 else torch.zeros_like(grey)
+    strength = F.adaptive_avg_pool2d(steep[None, None], attention.shape)[0, 0].flatten()
+    chosen = strength.topk(round(EDGES * len(strength))).indices
+    return (attention.flatten()[chosen].sum() / attention.sum()).item()
+
+
+def draw(images: Pictures, maps: list[Tensor], heads: list[Tensor] | None, titles: list[str]):
+    """A row for each image: image, map, overlay; below it, if asked for, its heads' overlays."""
+    columns = max(3, heads[0].shape[0] if heads else 0)
+    rows = len(titles) * (2 if heads else 1)
+    figure, grid = figures.new_figure(rows, columns, height=10 / columns * rows + 0.4 * rows)
+    for axes in grid.flat:
+        axes.axis("off")
+    for i, (image, attention, title) in enumerate(zip(images, maps, titles, strict=True)):
+        row = grid[i * (2 if heads else 1)]
+        row[0].imshow(image.permute(1, 2, 0))
+        row[0].set_title(title)
+        row[1].imshow(attention)
+        row[1].set_title("attention of the class token")
+        overlay(row[2], image, attention, "overlay")
+        for number, head in enumerate(heads[i] if heads else ()):
+            overlay(grid[2 * i + 1, number], image, head, f"head {number + 1}")
+    return figure
+
+
+def overlay(axes, image: Tensor, attention: Tensor, title: str) -> None:
+    """The map, resampled to the image's size, over the image."""
+    large = F.interpolate(attention[None, None], image.shape[1:], mode="bilinear", align_corners=False)[0, 0]
+    axes.imshow(image.permute(1, 2, 0))
+    axes.imshow(large, cmap="jet", alpha=0.5)
+    axes.set_title(title)
+
+
+@setup.evaluation()
+def look(model, images: Pictures, args: argparse.Namespace, runtime: setup.Runtime) -> tuple[Tensor, Tensor, Tensor]:
+    """Logits (N, classes), the maps (N, rows, columns) and the last block's by head (N, heads, rows, columns)."""
+    x = validation_pipeline(model.image_size)(images, torch.empty(0, 0)).to(runtime.device)
+    logits, attention = p1_models.forward_with_attention(model, x)
+    by_head, grid = p1_models.class_map(attention[-1], p1_models.grid_of(model)), p1_models.grid_of(model)
+    maps = p1_models.class_map(p1_models.rollout(attention), grid) if args.rollout else by_head.mean(1)
+    return logits.cpu(), maps.cpu(), by_head.cpu()
+
+
+def save(path: Path, model, logits: Tensor, maps: Tensor) -> None:
+    """Write logits, attention (rows, columns; of several images stacked) and similarity to an npz, whole or not at all."""
+    one = len(maps) == 1
+    with setup.replacing(path) as temporary, open(temporary, "wb") as file:
+        similarity = p1_models.position_similarity(model).cpu().numpy()
+        np.savez(file, logits=logits[0] if one else logits, attention=maps[0] if one else maps, similarity=similarity)
+
+
+def main(args: argparse.Namespace) -> dict:
+    """Draw the maps and measure the claim; returns the result."""
+    runtime = setup.start(args)
+    name = locate(args.data, p1_data.LAYOUT, p1_data.draw_pets)[1]
+    model, origin = p1_figures.load_shown(args, runtime, name)
+    files, breeds = files_shown(args), p1_data.breed_names(args.data)
+    images = Pictures([read(path) for path in files])
+    logits, maps, by_head = look(model, images, args, runtime)
+    if args.save:
+        save(args.save, model, logits, maps)
+    labels = logits.max(1).indices.tolist()
+    shares = [edge_share(image, attention) for image, attention in zip(images, maps, strict=True)]
+    titles = [f"{path.stem}\nseen as {breeds[label]}" for path, label in zip(files, labels, strict=True)]
+    mean = sum(shares) / len(shares)
+    words = (
+        "attention follows the outline: the quarter of the patches with the steepest grey values, a proxy, has more than a quarter of it"
+    )
+    return results.write_result(
+        args,
+        runtime,
+        f"f21 1.3-{args.image.stem}" if args.image else "f21 1.3",
+        "attention rollout over all blocks" if args.rollout else "attention of the class token, last block, mean over heads",
+        figures={"": draw(images, list(maps), list(by_head) if args.heads else None, titles)},
+        reported={},
+        reproduced={"share of attention on edges": mean}
+        | {path.stem: {"edges": share, "label": label} for path, share, label in zip(files, shares, labels, strict=True)},
+        claims=[{"claim": words, "holds": mean > EDGES, "share": mean}],
+        **origin,
+    )
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = setup.Parser(description=__doc__)
+    parser.add_argument("--image", type=Path, help="any picture in place of the three")
+    parser.add_argument("--heads", action="store_true", help="a row for each image's heads")
+    parser.add_argument("--rollout", action="store_true", help="attention through all blocks (Abnar and Zuidema, 2020)")
+    parser.add_argument("--save", type=Path, metavar="FILE.npz", help="keep logits, attention and similarity")
+    p1_figures.add_arguments(parser)
+    return parser.parse_args(argv)
+
+
+if __name__ == "__main__":
+    setup.run(main, parse_args())

@@ -1,0 +1,212 @@
+"""hw3 problem 1: layouts of weights, attention, the figures and the graders' interface, on drawn pictures and small networks."""
+
+import csv
+
+import numpy as np
+import pytest
+import torch
+from conftest import run_script
+from PIL import Image
+
+from common.setup import UsageError, save_checkpoint
+from hw3 import p1_data, p1_models, p1_pos_embed, p1_recipes, p1_synthetic, p1_train, p3_attention_map
+
+
+@pytest.fixture(scope="module")
+def pets(tmp_path_factory):
+    """A --data folder with two training and two validation pictures of each breed."""
+    folder = tmp_path_factory.mktemp("pets")
+    p1_synthetic.draw_pets(folder / "hw3_data/p1_data", 2, 2)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def trained(pets, tmp_path_factory):
+    """The --out folder of a quick training, and its result."""
+    out = tmp_path_factory.mktemp("out")
+    options = ["--data", str(pets), "--out", str(out), "--quick", "--epochs", "1"]
+    result = p1_train.main(p1_train.parse_args(options))
+    (out / "checkpoints/hw3-p1-b16-quick-epochs1").rename(out / "checkpoints/hw3-p1-b16-quick")
+    return out, result
+
+
+@pytest.fixture(scope="module")
+def tiny():
+    torch.manual_seed(0)
+    model = p1_models.build("tiny", 96).eval()
+    torch.nn.init.normal_(model.heads.head.weight, std=0.1)  # torchvision starts it at 0
+    return model
+
+
+# ---- data ----
+
+
+def test_pictures_keep_their_sizes(pets):
+    splits = p1_data.load_pets(str(pets))
+    assert len(splits.train) == len(splits.validation) == 74 and splits.train.target.bincount().tolist() == [2] * 37
+    sizes = {tuple(image.shape) for image in splits.train.images}
+    assert len(sizes) > 10 and all(channels == 3 for channels, _, _ in sizes)
+    picked = splits.train.images[torch.tensor([5, 0])]
+    assert len(picked) == 2 and torch.equal(picked.images[1], splits.train.images.images[0])
+
+
+@pytest.mark.parametrize(
+    ("name", "message"), [("cat.jpg", "cat.jpg is not named"), ("37_0.jpg", "label 37, outside 0-36"), ("0_9.png", "0_9.png unreadable")]
+)
+def test_wrong_files_are_named(tmp_path, name, message):
+    p1_synthetic.draw_pets(tmp_path / "hw3_data/p1_data", 1, 1)
+    (tmp_path / "hw3_data/p1_data/train" / name).write_text("text")
+    with pytest.raises(UsageError, match=message):
+        p1_data.load_pets(str(tmp_path))
+
+
+# ---- weights ----
+
+
+def in_pretrained_vit_layout(model) -> dict:
+    """The names of pytorch_pretrained_vit's files, by shared/FACTS' table read backwards."""
+    renamed = {}
+    for key, value in model.state_dict().items():
+        block = key.split(".")[2].rpartition("_")[2] if "encoder_layer_" in key else None
+        start, kind = f"transformer.blocks.{block}", key.rpartition(".")[2]
+        if "in_proj" in key:
+            for name, part in zip(("proj_q", "proj_k", "proj_v"), value.chunk(3), strict=True):
+                renamed[f"{start}.attn.{name}.{kind.removeprefix('in_proj_')}"] = part
+        elif block is not None:
+            names = {"ln_1": "norm1", "ln_2": "norm2", "out_proj": "proj", "0": "pwff.fc1", "3": "pwff.fc2"}
+            renamed[f"{start}.{names[key.split('.')[-2]]}.{kind}"] = value
+        else:
+            plain = {"class_token": "class_token", "encoder.pos_embedding": "positional_embedding.pos_embedding"}
+            plain |= {"conv_proj": "patch_embedding", "encoder.ln": "norm", "heads.head": "fc"}
+            renamed[plain[key] if key in plain else f"{plain[key.rpartition('.')[0]]}.{kind}"] = value
+    return renamed
+
+
+def test_all_three_layouts_give_the_same_network(tiny, tmp_path):
+    x = torch.randn(2, 3, 96, 96)
+    torch.save(in_pretrained_vit_layout(tiny), tmp_path / "vit.pth")
+    torch.save(tiny.state_dict(), tmp_path / "torchvision.pth")
+    save_checkpoint(tmp_path / "ours.pth", {"model": tiny.state_dict(), "settings": {"network": "tiny", "image_size": 96}})
+    for name in ("vit.pth", "torchvision.pth", "ours.pth"):
+        assert torch.equal(p1_models.build("tiny", 96, str(tmp_path / name)).eval()(x), tiny(x))
+
+
+def test_base_network_has_the_published_files_200_tensors():
+    with torch.device("meta"):
+        model = p1_models.VisionTransformer(image_size=384, **p1_models.ARCHES["b16"])
+    published = in_pretrained_vit_layout(model)
+    assert len(published) == 200 and sum(value.numel() for value in model.parameters()) == 86_859_496
+    assert p1_models.in_torchvision_layout({k: torch.zeros(v.shape) for k, v in published.items()}).keys() == model.state_dict().keys()
+
+
+def test_other_sizes_resample_positions_and_other_classes_get_a_new_head(tiny, tmp_path):
+    torch.save({"model": p1_models.build("tiny", 64, classes=10).state_dict()}, tmp_path / "small.pth")
+    model = p1_models.build("tiny", 96, str(tmp_path / "small.pth"))
+    state = torch.load(tmp_path / "small.pth", weights_only=True)["model"]
+    assert model.encoder.pos_embedding.shape == (1, 145, 192) and model.heads.head.weight.shape == (37, 192)
+    assert torch.equal(model.encoder.pos_embedding[:, 0], state["encoder.pos_embedding"][:, 0])
+    assert torch.equal(model.conv_proj.weight, state["conv_proj.weight"])
+
+
+def test_other_files_are_refused_with_their_keys(tiny, tmp_path):
+    state = in_pretrained_vit_layout(tiny)
+    del state["transformer.blocks.2.attn.proj_k.weight"]
+    torch.save(state, tmp_path / "damaged.pth")
+    torch.save(torch.nn.Linear(2, 2).state_dict(), tmp_path / "linear.pth")
+    for name, message in (("damaged.pth", r"encoder_layer_2\.self_attention\.in_proj_weight"), ("linear.pth", "class_token")):
+        with pytest.raises(UsageError, match=message):
+            p1_models.build("tiny", 96, str(tmp_path / name))
+    with pytest.raises(UsageError, match="no multiple"):
+        p1_models.build("tiny", 97)
+
+
+# ---- attention ----
+
+
+def test_attention_pass_gives_the_networks_own_logits(tiny):
+    x = torch.randn(3, 3, 96, 96)
+    logits, attention = p1_models.forward_with_attention(tiny, x)
+    assert torch.allclose(logits, tiny(x), atol=1e-5) and attention.shape == (6, 3, 3, 145, 145)
+    assert torch.allclose(attention.sum(-1), torch.ones(6, 3, 3, 145), atol=1e-5)
+    block = tiny.encoder.layers[0]
+    tokens = torch.cat([tiny.class_token.expand(3, -1, -1), tiny._process_input(x)], 1) + tiny.encoder.pos_embedding
+    own = block.self_attention
+    q, k, _ = torch.nn.functional.linear(block.ln_1(tokens), own.in_proj_weight, own.in_proj_bias).chunk(3, -1)
+    q, k = (part.view(3, 145, 3, 64).transpose(1, 2) for part in (q, k))
+    assert torch.allclose(attention[0], (q @ k.transpose(-1, -2) / 8).softmax(-1), atol=1e-5)
+
+
+def test_rollout_of_one_block_and_of_even_attention():
+    even = torch.full((1, 1, 2, 4, 4), 0.25)
+    assert torch.allclose(p1_models.rollout(even)[0], (even[0, 0, 0] + torch.eye(4)) / 2)
+    two = p1_models.rollout(torch.cat([even, even]))[0]
+    assert torch.allclose(two, torch.full((4, 4), 0.1875) + torch.eye(4) * 0.25) and torch.allclose(two.sum(1), torch.ones(4))
+
+
+# ---- figures ----
+
+
+def test_grid_of_grids_puts_each_patch_in_its_place():
+    similarity = torch.arange(36.0).view(6, 6)
+    picture = p1_pos_embed.grid_of_grids(similarity, 2, 3)
+    assert picture.shape == (2 * 3 - 1, 3 * 4 - 1) and picture[2].isnan().all() and picture[:, 3].isnan().all()
+    assert torch.equal(picture[3:5, 4:7], similarity[4].view(2, 3))
+
+
+def test_a_smooth_embedding_recovers_the_grid_and_a_random_one_does_not():
+    place = torch.cartesian_prod(torch.arange(8), torch.arange(8)).float()
+    smooth = torch.exp(-torch.cdist(place, place) / 3)
+    found = p1_pos_embed.measures(smooth, 8, 8)
+    assert found["rank correlation"] == pytest.approx(-1, abs=1e-3) and p1_pos_embed.claims(found)[0]["holds"]
+    random = torch.rand(64, 64, generator=torch.Generator().manual_seed(0))
+    assert [claim["holds"] for claim in p1_pos_embed.claims(p1_pos_embed.measures(random, 8, 8))] == [False, None]
+
+
+def test_edge_share_of_a_square():
+    image = torch.zeros(3, 40, 40, dtype=torch.uint8)
+    image[:, :20] = 255
+    steep = torch.zeros(4, 4)
+    steep[1:3] = 1  # the rows on either side of the edge hold all of it
+    assert p3_attention_map.edge_share(image, steep) == 0.5  # a quarter of the patches: four of these eight
+    assert p3_attention_map.edge_share(image, torch.ones(4, 4)) == pytest.approx(0.25)
+
+
+def test_training_and_its_figures(pets, trained, tmp_path):
+    out, result = trained
+    assert result["item"] == "f21 1.1" and "network tiny, not b16" in result["deviations"]
+    options = ["--data", str(pets), "--out", str(out), "--quick"]
+    found = p1_pos_embed.main(p1_pos_embed.parse_args(options))
+    assert set(found["reproduced"]) >= {"neighbours", "rank correlation"} and (out / "f21-1.2.png").exists()
+    shown = p3_attention_map.main(p3_attention_map.parse_args([*options, "--heads", "--save", str(tmp_path / "new/a.npz")]))
+    kept = np.load(tmp_path / "new/a.npz")
+    assert kept["logits"].shape == (3, 37) and kept["attention"].shape == (3, 12, 12) and kept["similarity"].shape == (144, 144)
+    assert (kept["attention"].sum((1, 2)) < 1).all() and len(shown["reproduced"]) == 4 and (out / "f21-1.3.png").exists()
+
+
+@pytest.mark.parametrize("mode", ["LA", "P", "CMYK", "I;16", "RGB"])
+def test_any_picture_is_looked_at(pets, trained, tmp_path, mode):
+    path = tmp_path / ("a.jpg" if mode == "CMYK" else "a.png")
+    Image.new(mode, (1, 1) if mode == "RGB" else (50, 30)).save(path)
+    options = ["--data", str(pets), "--out", str(trained[0]), "--quick", "--image", str(path), "--save", str(tmp_path / "a.npz")]
+    found = p3_attention_map.main(p3_attention_map.parse_args([*options, "--rollout"]))
+    assert found["item"] == "f21 1.3-a" and np.load(tmp_path / "a.npz")["attention"].shape == (12, 12)
+
+
+def test_missing_checkpoint_names_the_command(pets, tmp_path):
+    done = run_script("hw3/p1_pos_embed.py", "--data", pets, "--out", tmp_path, "--arch", "tiny")
+    assert done.returncode == 2 and done.stderr.count("\n") == 1 and "python hw3/p1_train.py --arch tiny" in done.stderr
+
+
+def test_recipes_state_f21s_settings():
+    first, second = p1_recipes.PHASES["b16"]
+    assert (first.optimiser, first.lr, second.optimiser, second.lr, first.image_size) == ("adam", 1e-4, "sgd", 0.01, 384)
+    assert all(words in first.settings()["transforms"] for words in ("scale=(0.7, 1.0)", "brightness=(0.7, 1.3)", "p=0.5", "[-15.0, 15.0]"))
+
+
+def test_inference_writes_the_graders_csv(pets, trained, tmp_path):
+    weights = trained[0] / "checkpoints/hw3-p1-b16-quick/phase-2/p1.pth"
+    done = run_script("hw3/p1_inference.py", pets / "hw3_data/p1_data/val", tmp_path / "new/o.csv", "--weights", weights)
+    assert done.returncode == 0, done.stderr
+    with open(tmp_path / "new/o.csv", newline="") as file:
+        rows = list(csv.reader(file))
+    assert rows[0] == ["filename", "label"] and len(rows) == 75 and rows[1:] == sorted(rows[1:])
