@@ -2,7 +2,6 @@
 
 import json
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -10,35 +9,13 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 from torchvision.transforms.functional import resize
-from tqdm import tqdm
 
 from common.augment import Normalise, Pipeline
-from common.data import Labelled, Splits, image_files, locate, read_image, refuse
+from common.data import Labelled, Splits, image_files, locate, refuse
 from hw3.p1_synthetic import CLASSES, draw_pets
+from hw3.pictures import SUFFIXES, Pictures, decode
 
 LAYOUT = "hw3_data/p1_data"
-LARGEST = 448  # pixels of the shorter side that are kept in memory: what random crops for 384 px need
-SUFFIXES = (".jpg", ".jpeg", ".png")
-
-
-class Pictures:
-    """Decoded pictures of differing size, uint8 (3, H, W) each, indexed by a tensor of places."""
-
-    def __init__(self, images: list[Tensor]):
-        self.images = images
-
-    def __getitem__(self, index: Tensor) -> "Pictures":
-        return Pictures([self.images[i] for i in index.tolist()])
-
-    def __iter__(self) -> Iterator[Tensor]:
-        return iter(self.images)
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def to(self, device: torch.device) -> "Pictures":
-        """The same on another device."""
-        return Pictures([image.to(device) for image in self.images])
 
 
 @dataclass(frozen=True)
@@ -79,19 +56,6 @@ def load_split(folder: Path) -> Labelled:
             problems.append(f"{path.name} has label {labels[-1]}, outside 0-{CLASSES - 1}")
     refuse(folder, problems)
     return Labelled(decode(folder, files), torch.tensor(labels), [path.name for path in files])
-
-
-def decode(folder: Path, files: list[Path]) -> Pictures:
-    """All pictures, those with a longer shorter side than 448 pixels made smaller. Raises UsageError that names the unreadable ones."""
-    images, problems = [], []
-    for path in tqdm(files, f"decoding {folder.name}", disable=None, leave=False):
-        try:
-            image = read_image(path)
-            images.append(resize(image, [LARGEST], antialias=True) if min(image.shape[1:]) > LARGEST else image)
-        except ValueError as error:
-            problems.append(f"{path.name} {error}")
-    refuse(folder, problems)
-    return Pictures(images)
 
 
 def breed_names(data: str | None) -> dict[int, str]:

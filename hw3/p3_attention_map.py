@@ -20,9 +20,10 @@ from torch import Tensor
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 
 from common import figures, results, setup
-from common.data import locate, read_image
+from common.data import image_files, locate
 from hw3 import p1_data, p1_figures, p1_models
-from hw3.p1_data import Pictures, validation_pipeline
+from hw3.p1_data import validation_pipeline
+from hw3.pictures import SUFFIXES, Pictures, read_one
 
 SHOWN = ("26_5064", "29_4718", "31_4838")
 EDGES = 0.25  # the share of patches that count as edges: those with the steepest grey values
@@ -33,18 +34,8 @@ def files_shown(args: argparse.Namespace) -> list[Path]:
     if args.image:
         return [args.image]
     folder = locate(args.data, p1_data.LAYOUT, p1_data.draw_pets)[0] / "val"
-    files = p1_data.image_files(folder, p1_data.SUFFIXES)
+    files = image_files(folder, SUFFIXES)
     return [path for path in files if path.stem in SHOWN] or files[:3]
-
-
-def read(path: Path) -> Tensor:
-    """One picture, uint8 (3, H, W). Raises UsageError if it cannot be read."""
-    try:
-        return read_image(path)
-    except ValueError as error:
-        raise setup.UsageError(f"{path} is {error}; give a jpg or png") from None
-    except OSError as error:
-        raise setup.UsageError(f"{path} cannot be read ({error.strerror}); give a jpg or png") from None
 
 
 def edge_share(image: Tensor, attention: Tensor) -> float:
@@ -107,7 +98,7 @@ def main(args: argparse.Namespace) -> dict:
     name = locate(args.data, p1_data.LAYOUT, p1_data.draw_pets)[1]
     model, origin = p1_figures.load_shown(args, runtime, name)
     files, breeds = files_shown(args), p1_data.breed_names(args.data)
-    images = Pictures([read(path) for path in files])
+    images = Pictures([read_one(path) for path in files])
     logits, maps, by_head = look(model, images, args, runtime)
     if args.save:
         save(args.save, model, logits, maps)

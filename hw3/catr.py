@@ -1,0 +1,310 @@
+"""CATR (saahiluppal/catr, 2020): an image's features through a transformer encoder, a caption word by word from its decoder.
+
+Module names are those of its published checkpoints, which load without renaming. The decoder keeps every token's keys and values, so that
+one step's work is one token, and gives the cross-attention of each step, which the figures show.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torchvision.models import resnet101
+from torchvision.ops import FrozenBatchNorm2d
+
+PAD = 0
+
+
+@dataclass(frozen=True)
+class Config:
+    """Sizes of a network; the default is the published one. `side` is the longer side of the input in pixels.
+
+    `start` and `end` are the word pieces [CLS] and [SEP] of its vocabulary, by default BERT's.
+    """
+
+    body: str = "resnet101"
+    width: int = 256
+    heads: int = 8
+    layers: int = 6
+    feedforward: int = 2048
+    positions: int = 128
+    vocab: int = 30522
+    dropout: float = 0.1
+    side: int = 299
+    start: int = 101
+    end: int = 102
+
+
+ARCHES = {
+    "full": Config(),
+    "small": Config("small", width=128, heads=4, layers=2, feedforward=256, positions=64, side=96),
+}
+
+
+# ---- the image ----
+
+
+class ResNet101(nn.Module):
+    """torchvision's ResNet-101 without its head, batch norm frozen, layer 4 dilated: (N, 3, H, W) -> (N, 2048, H / 16, W / 16)."""
+
+    channels = 2048
+
+    def __init__(self):
+        super().__init__()
+        self.body = resnet101(norm_layer=FrozenBatchNorm2d, replace_stride_with_dilation=[False, False, True])
+        del self.body.fc
+
+    def forward(self, x: Tensor) -> Tensor:
+        body = self.body
+        x = body.maxpool(body.relu(body.bn1(body.conv1(x))))
+        return body.layer4(body.layer3(body.layer2(body.layer1(x))))
+
+
+class SmallBody(nn.Module):
+    """Four convolutions with batch norm for small pictures: (N, 3, H, W) -> (N, 128, H / 8, W / 8)."""
+
+    channels = 128
+
+    def __init__(self):
+        super().__init__()
+        sizes = ((3, 32, 2), (32, 64, 2), (64, 128, 2), (128, 128, 1))
+        self.body = nn.Sequential(*[layer for inputs, outputs, stride in sizes for layer in self._layer(inputs, outputs, stride)])
+
+    @staticmethod
+    def _layer(inputs: int, outputs: int, stride: int) -> list[nn.Module]:
+        return [nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)]
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.body(x)
+
+
+BODIES = {"resnet101": ResNet101, "small": SmallBody}
+
+
+def sine_positions(rows: int, columns: int, width: int, device=None) -> Tensor:
+    """DETR's sine position embedding of a grid (rows * columns, width): the first half for y, the second for x, normalised to 2 pi."""
+    half = width // 2
+    scale = 10000 ** (2 * torch.div(torch.arange(half, device=device), 2, rounding_mode="floor") / half)
+
+    def along(length: int) -> Tensor:
+        place = torch.arange(1, length + 1, device=device) / (length + 1e-6) * 2 * math.pi
+        angle = place[:, None] / scale
+        return torch.stack([angle[:, 0::2].sin(), angle[:, 1::2].cos()], 2).flatten(1)
+
+    y, x = along(rows)[:, None].expand(-1, columns, -1), along(columns)[None].expand(rows, -1, -1)
+    return torch.cat([y, x], 2).flatten(0, 1)
+
+
+# ---- attention ----
+
+
+class Attention(nn.Module):
+    """Multi-head attention with the parameters of nn.MultiheadAttention, in steps: `project` each input once, then `forward`."""
+
+    def __init__(self, width: int, heads: int, dropout: float):
+        super().__init__()
+        self.heads, self.dropout = heads, dropout
+        self.in_proj_weight = nn.Parameter(nn.init.xavier_uniform_(torch.empty(3 * width, width)))
+        self.in_proj_bias = nn.Parameter(torch.zeros(3 * width))
+        self.out_proj = nn.Linear(width, width)
+
+    def project(self, x: Tensor, which: int) -> Tensor:
+        """x (N, T, width) as queries (0), keys (1) or values (2): (N, heads, T, width / heads)."""
+        weight, bias = self.in_proj_weight.chunk(3)[which], self.in_proj_bias.chunk(3)[which]
+        return F.linear(x, weight, bias).unflatten(2, (self.heads, -1)).transpose(1, 2)
+
+    def forward(self, query: Tensor, key: Tensor, value: Tensor, hidden: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Output (N, Q, width) and weights (N, heads, Q, K), rows sum to 1. `hidden` is True where a query must not look."""
+        scores = query @ key.transpose(2, 3) / query.shape[3] ** 0.5
+        weights = (scores if hidden is None else scores.masked_fill(hidden, -torch.inf)).softmax(3)
+        seen = F.dropout(weights, self.dropout, self.training) @ value
+        return self.out_proj(seen.transpose(1, 2).flatten(2)), weights
+
+
+class Block(nn.Module):
+    """What encoder and decoder layers share: the feed-forward network and the first norm and attention."""
+
+    def __init__(self, config: Config):
+        super().__init__()
+        self.self_attn = Attention(config.width, config.heads, config.dropout)
+        self.linear1, self.linear2 = nn.Linear(config.width, config.feedforward), nn.Linear(config.feedforward, config.width)
+        self.norm1, self.norm2 = nn.LayerNorm(config.width), nn.LayerNorm(config.width)
+        self.dropout = nn.Dropout(config.dropout)
+
+    def feed_forward(self, x: Tensor) -> Tensor:
+        return self.dropout(self.linear2(self.dropout(F.relu(self.linear1(x)))))
+
+
+class EncoderLayer(Block):
+    """Pre-norm; the position is added to queries and keys. `hidden` (N, 1, 1, T) is True at padding."""
+
+    def forward(self, x: Tensor, position: Tensor, hidden: Tensor) -> Tensor:
+        y = self.norm1(x)
+        q, k, v = (self.self_attn.project(part, i) for i, part in enumerate((y + position, y + position, y)))
+        x = x + self.dropout(self.self_attn(q, k, v, hidden)[0])
+        return x + self.feed_forward(self.norm2(x))
+
+
+class DecoderLayer(Block):
+    """Pre-norm; the token's position is added to its queries and keys and to the query of the cross-attention."""
+
+    def __init__(self, config: Config):
+        super().__init__(config)
+        self.multihead_attn = Attention(config.width, config.heads, config.dropout)
+        self.norm3 = nn.LayerNorm(config.width)
+
+    def look_at(self, memory: Tensor, position: Tensor) -> tuple[Tensor, Tensor]:
+        """The image's keys and values, the same for every token."""
+        return self.multihead_attn.project(memory + position, 1), self.multihead_attn.project(memory, 2)
+
+    def forward(self, x: Tensor, position: Tensor, image: tuple, hidden: Tensor, past: tuple | None) -> tuple[Tensor, Tensor, tuple]:
+        """Tokens x (N, T, width) that follow the `past` ones: their output, their cross-attention, and keys and values of all so far."""
+        y = self.norm1(x)
+        q, k, v = (self.self_attn.project(part, i) for i, part in enumerate((y + position, y + position, y)))
+        if past is not None:
+            k, v = torch.cat([past[0], k], 2), torch.cat([past[1], v], 2)
+        later = torch.ones(q.shape[2], k.shape[2], dtype=torch.bool, device=x.device).triu(1 + k.shape[2] - q.shape[2])
+        x = x + self.dropout(self.self_attn(q, k, v, later)[0])
+        seen, weights = self.multihead_attn(self.multihead_attn.project(self.norm2(x) + position, 0), *image, hidden)
+        x = x + self.dropout(seen)
+        return x + self.feed_forward(self.norm3(x)), weights, (k, v)
+
+
+# ---- the network ----
+
+
+class Embeddings(nn.Module):
+    """A token's word piece and its place, normalised."""
+
+    def __init__(self, config: Config):
+        super().__init__()
+        self.word_embeddings = nn.Embedding(config.vocab, config.width, padding_idx=PAD)
+        self.position_embeddings = nn.Embedding(config.positions, config.width)
+        self.LayerNorm = nn.LayerNorm(config.width, eps=1e-12)
+        self.dropout = nn.Dropout(config.dropout)
+
+    def forward(self, tokens: Tensor, first: int) -> Tensor:
+        place = self.position_embeddings.weight[first : first + tokens.shape[1]]
+        return self.dropout(self.LayerNorm(self.word_embeddings(tokens) + place))
+
+
+class Stack(nn.Module):
+    """Layers and the norm after them."""
+
+    def __init__(self, layer: type[Block], config: Config):
+        super().__init__()
+        self.layers = nn.ModuleList(layer(config) for _ in range(config.layers))
+        self.norm = nn.LayerNorm(config.width)
+
+
+class Transformer(nn.Module):
+    """Encoder, decoder and the tokens' embeddings."""
+
+    def __init__(self, config: Config):
+        super().__init__()
+        self.encoder, self.decoder = Stack(EncoderLayer, config), Stack(DecoderLayer, config)
+        self.embeddings = Embeddings(config)
+
+
+class MLP(nn.Module):
+    """Three linear layers, ReLU between them."""
+
+    def __init__(self, inputs: int, hidden: int, outputs: int):
+        super().__init__()
+        self.layers = nn.ModuleList([nn.Linear(inputs, hidden), nn.Linear(hidden, hidden), nn.Linear(hidden, outputs)])
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layers[2](F.relu(self.layers[1](F.relu(self.layers[0](x)))))
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Encoded images: by decoder layer their keys and values, `hidden` (N, 1, 1, T) True at padding, and each image's (rows, columns)."""
+
+    layers: list[tuple[Tensor, Tensor]]
+    hidden: Tensor
+    grids: list[tuple[int, int]]
+
+
+class CATR(nn.Module):
+    """Images and the tokens so far -> logits of the next token."""
+
+    def __init__(self, config: Config):
+        super().__init__()
+        self.config = config
+        self.backbone = nn.ModuleList([BODIES[config.body]()])
+        self.input_proj = nn.Conv2d(self.backbone[0].channels, config.width, 1)
+        self.transformer = Transformer(config)
+        self.mlp = MLP(config.width, 512, config.vocab)
+
+    def encode(self, images: list[Tensor]) -> Memory:
+        """Images (3, H, W) of any sizes, normalised. Each goes through the body alone: its neighbours in the batch change nothing.
+
+        Images of one size go through together.
+        """
+        same = len({image.shape for image in images}) == 1
+        body = [*self.backbone[0](torch.stack(images))] if same else [self.backbone[0](image[None])[0] for image in images]
+        grids = [tuple(feature.shape[1:]) for feature in body]
+        tokens = [self.input_proj(feature[None])[0].flatten(1).T for feature in body]
+        positions = [sine_positions(*grid, self.config.width, tokens[0].device) for grid in grids]
+        x, position = (nn.utils.rnn.pad_sequence(parts, batch_first=True) for parts in (tokens, positions))
+        length = torch.tensor([len(part) for part in tokens], device=x.device)
+        hidden = (torch.arange(x.shape[1], device=x.device) >= length[:, None])[:, None, None]
+        for layer in self.transformer.encoder.layers:
+            x = layer(x, position, hidden)
+        memory = self.transformer.encoder.norm(x)
+        return Memory([layer.look_at(memory, position) for layer in self.transformer.decoder.layers], hidden, grids)
+
+    def decode(self, tokens: Tensor, memory: Memory, past: list | None = None) -> tuple[Tensor, Tensor, list]:
+        """Logits (N, T, vocab) for the tokens (N, T) that follow the `past` ones, and their cross-attention (N, layers, heads, T, image).
+
+        Also all keys and values so far, the `past` of the next call.
+        """
+        first = past[0][0].shape[2] if past else 0
+        x = self.transformer.embeddings(tokens, first)
+        position = self.transformer.embeddings.position_embeddings.weight[first : first + tokens.shape[1]]
+        weights, kept = [], []
+        for number, layer in enumerate(self.transformer.decoder.layers):
+            x, attention, known = layer(x, position, memory.layers[number], memory.hidden, past[number] if past else None)
+            weights.append(attention)
+            kept.append(known)
+        return self.mlp(self.transformer.decoder.norm(x)), torch.stack(weights, 1), kept
+
+    def forward(self, images: list[Tensor], tokens: Tensor) -> Tensor:
+        """Logits (N, T, vocab): at each place those of the next token."""
+        return self.decode(tokens, self.encode(images))[0]
+
+
+@dataclass(frozen=True)
+class Caption:
+    """One image's caption: `tokens` with the start token, and the end token if it was reached.
+
+    `attention` is (layers, heads, steps, rows, columns); its step i belongs to the token predicted at step i, tokens[i + 1].
+    """
+
+    tokens: list[int]
+    attention: Tensor
+
+
+@torch.no_grad()
+def greedy(model: CATR, images: list[Tensor], most: int | None = None) -> list[Caption]:
+    """The likeliest next token, step by step, until each image's caption ends or has `most` tokens (by default as many as fit)."""
+    model.eval()
+    memory, past, maps = model.encode(images), None, []
+    tokens = torch.full((len(images), 1), model.config.start, device=memory.hidden.device)
+    for _ in range(min(most or model.config.positions, model.config.positions - 1)):
+        logits, attention, past = model.decode(tokens[:, -1:], memory, past)
+        maps.append(attention)
+        tokens = torch.cat([tokens, logits[:, -1].max(1).indices[:, None]], 1)
+        if (tokens == model.config.end).any(1).all():
+            break
+    whole = torch.cat(maps, 3)
+    return [cut(tokens[i].tolist(), whole[i], grid, model.config.end) for i, grid in enumerate(memory.grids)]
+
+
+def cut(tokens: list[int], attention: Tensor, grid: tuple[int, int], end: int) -> Caption:
+    """One image's caption up to its end token, its maps on its own grid."""
+    steps = tokens.index(end) if end in tokens else len(tokens) - 1
+    rows, columns = grid
+    return Caption(tokens[: steps + 1], attention[:, :, :steps, : rows * columns].unflatten(3, grid).cpu())

@@ -1,0 +1,162 @@
+"""hw3 problem 2: train the captioner of f21's item 2.1 (CATR) on images with captions.
+
+f21 uses CATR's published weights; this trains the same network, or `--arch small` for machines without a GPU: teacher forcing, padding left
+out of the loss. Quarter turns, which CATR's own training draws, contradict "left" and "above" and are off unless --turns is given. Word
+pieces come from --vocab, or are learnt from the training captions. Writes OUT/checkpoints/hw3-p2-<arch>/ (best.pth, last.pth, and p2.pth,
+the file that the figures and the graders' script use) and results/f21-2.1-training.{json,png}.
+
+    python hw3/p2_caption_train.py --arch small
+"""
+
+import argparse
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from tqdm import tqdm
+
+sys.path.append(str(Path(__file__).resolve().parents[1]))
+
+from common import results, runs, setup, training
+from common.data import batches
+from hw3 import catr, p2_models, p2_recipes
+from hw3.p2_data import Captioned, load_captions, prepared
+from hw3.p2_recipes import Recipe
+from hw3.p2_text import WordPieces, read_vocabulary, train_vocabulary
+
+
+class Pairs:
+    """Each caption with its picture: `images` prepared for the network, `place` (M,) of each caption's, `tokens` (M, longest), padded."""
+
+    def __init__(self, split: Captioned, pieces: WordPieces, config: catr.Config):
+        self.images = [prepared(image, config.side) for image in split.images]
+        self.place = torch.tensor([i for i, captions in enumerate(split.captions) for _ in captions])
+        coded = [torch.tensor(pieces.encode(caption)) for captions in split.captions for caption in captions]
+        longest = max(map(len, coded))
+        if longest > config.positions:
+            raise setup.UsageError(f"a caption has {longest} tokens, the network {config.positions} positions; shorten it")
+        self.tokens = torch.nn.utils.rnn.pad_sequence(coded, batch_first=True, padding_value=catr.PAD)
+
+    def __len__(self) -> int:
+        return len(self.place)
+
+
+def caption_loss(model, images: list[Tensor], tokens: Tensor, reduction: str = "mean") -> Tensor:
+    """Cross entropy of each token after the start token, given the true ones before it; padding counts for nothing."""
+    logits = model(images, tokens[:, :-1])
+    return F.cross_entropy(logits.flatten(0, 1), tokens[:, 1:].flatten(), ignore_index=catr.PAD, reduction=reduction)
+
+
+def train_epoch(model, optimiser, pairs: Pairs, recipe: Recipe, runtime: setup.Runtime, epoch: int, args: argparse.Namespace) -> dict:
+    """One pass over all captions, `epoch` counted from 0: mean loss over all processes and the last learning rate."""
+    model.train()
+    setup.seed_everything(args.seed, epoch, setup.rank())
+    generator = torch.Generator().manual_seed(setup.mixed_seed(args.seed, epoch))
+    loss_sum, count, steps = torch.zeros((), device=runtime.device), 0, -(-len(pairs) // recipe.batch_size)
+    walk = batches(len(pairs), recipe.batch_size, generator, 1)
+    for step, (index, u, share) in enumerate(tqdm(walk, f"epoch {epoch + 1}", steps, leave=False, disable=setup.rank() > 0 or None)):
+        training.set_lr(optimiser, recipe.lr * recipe.schedule(epoch + step / steps, recipe.epochs))
+        turns = (u[:, 0] * 4).long().tolist() if args.turns else [0] * len(index)
+        places = pairs.place[index].tolist()
+        images = [pairs.images[i].rot90(turn, (1, 2)).to(runtime.device) for i, turn in zip(places, turns, strict=True)]
+        loss = caption_loss(model, images, pairs.tokens[index].to(runtime.device))
+        optimiser.zero_grad(set_to_none=True)
+        (loss * share).backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.clip)
+        optimiser.step()
+        loss_sum += loss.detach() * len(index)
+        count += len(index)
+    loss_sum, count = setup.total(loss_sum, count)
+    return {"lr": optimiser.param_groups[0]["lr"], "train_loss": loss_sum / count}
+
+
+@setup.evaluation()
+def evaluate(model, pairs: Pairs, batch_size: int, runtime: setup.Runtime) -> dict:
+    """Mean cross entropy of a token on a split."""
+    model.eval()
+    setup.synchronise_buffers(model)
+    loss, count = 0.0, 0.0
+    for index in torch.arange(setup.rank(), len(pairs), setup.world_size()).split(batch_size):
+        tokens = pairs.tokens[index].to(runtime.device)
+        images = [pairs.images[i].to(runtime.device) for i in pairs.place[index].tolist()]
+        loss += caption_loss(model, images, tokens, "sum").double()
+        count += (tokens[:, 1:] != catr.PAD).sum()
+    loss, count = setup.total(loss, count)
+    return {"validation_loss": loss / count}
+
+
+def exact(model: catr.CATR, split: Captioned, images: list[Tensor], pieces: WordPieces, runtime: setup.Runtime) -> float:
+    """The share of pictures whose greedy caption is, piece by piece, one of their own captions."""
+    right = 0
+    for first in range(0, len(images), 50):
+        found = catr.greedy(model, [image.to(runtime.device) for image in images[first : first + 50]])
+        for caption, own in zip(found, split.captions[first : first + 50], strict=True):
+            right += caption.tokens in [pieces.encode(text) for text in own]
+    return right / len(images)
+
+
+@setup.on_rank_zero
+def write(args, runtime, recipe: Recipe, model, pieces: WordPieces, folder: Path, run: dict, splits: list, pairs: list) -> dict:
+    """p2.pth with its word pieces, and the item."""
+    full = p2_recipes.RECIPES[recipe.network]
+    run = runs.finish(args, runtime, full, recipe, folder, run)
+    state = setup.load_checkpoint(folder / "best.pth", "train again")
+    setup.save_checkpoint(folder / "p2.pth", {"model": state["model"], "settings": run["settings"], "pieces": pieces.pieces})
+    setup.load_weights(model, state["model"], folder / "best.pth")
+    shares = {
+        f"exact captions, {name}": exact(model, split, some.images, pieces, runtime)
+        for name, split, some in zip(("training", "validation"), splits, pairs, strict=True)
+    }
+    return results.write_result(
+        args,
+        runtime,
+        "f21 2.1-training",
+        f"training the captioner, {recipe.network}",
+        figures={"": runs.curves({"": run["history"]}, ("loss",), f"captioner, {recipe.network}")},
+        reported={},
+        reproduced=shares | {"validation loss": run["kept"]["validation_loss"]},
+        claims=[],
+        **runs.own_fields(run),
+    )
+
+
+def main(args: argparse.Namespace) -> dict:
+    """Train and write the item; returns the result."""
+    runtime = setup.start(args)
+    recipe = p2_recipes.recipe(args)
+    name, *splits = load_captions(args.data)
+    if args.quick:
+        splits = [split.first(count) for split, count in zip(splits, p2_recipes.QUICK_IMAGES, strict=True)]
+    pieces = read_vocabulary(args.vocab) if args.vocab else train_vocabulary(text for own in splits[0].captions for text in own)
+    model = runtime.place(p2_models.build(recipe.network, pieces, args.weights or "none"))
+    pairs = [Pairs(split, pieces, model.config) for split in splits]
+    folder = setup.writable_folder(p2_recipes.run_folder(args, name))
+    data = {"name": name, "train": len(splits[0]), "validation": len(splits[1]), "captions": len(pairs[0])}
+    settings = recipe.settings() | {"weights": args.weights or "none", "seed": args.seed, "data": data, "precision": runtime.precision()}
+    settings |= {"config": asdict(model.config), "quarter turns": args.turns, "word pieces": str(args.vocab or "learnt from the captions")}
+    optimiser, parallel = training.make_optimiser(model, recipe), setup.parallel(model, runtime)
+
+    def one_epoch(epoch: int) -> dict:
+        numbers = train_epoch(parallel, optimiser, pairs[0], recipe, runtime, epoch, args)
+        return numbers | evaluate(model, pairs[1], recipe.batch_size, runtime)
+
+    history = training.walk(recipe, model, optimiser, folder, settings, args.resume, one_epoch)
+    return write(args, runtime, recipe, model, pieces, folder, {"history": history, "settings": settings}, splits, pairs)
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = setup.Parser(description=__doc__)
+    parser.add_argument("--arch", choices=tuple(catr.ARCHES), default="full")
+    parser.add_argument("--vocab", type=Path, help="BERT's uncased vocab.txt (default: word pieces learnt from the captions)")
+    parser.add_argument("--turns", action="store_true", help="turn each picture by a random multiple of 90 degrees, as CATR's own training")
+    setup.add_training_arguments(parser)
+    setup.add_common_arguments(parser)
+    return parser.parse_args(argv)
+
+
+if __name__ == "__main__":
+    setup.run(main, parse_args())

@@ -1,0 +1,70 @@
+"""hw3's captions on disk: `p2_data/images/{train,val}/*.jpg` with `{train,val}.json` -> pictures and their captions."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from common.data import locate, refuse
+from common.setup import UsageError
+from hw3.p2_synthetic import draw_captions
+from hw3.pictures import Pictures, decode
+
+LAYOUT = "hw3_data/p2_data"
+
+
+@dataclass(frozen=True)
+class Captioned:
+    """Pictures, their files, and each one's captions, one or more."""
+
+    images: Pictures
+    files: list[Path]
+    captions: list[list[str]]
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def first(self, count: int | None) -> "Captioned":
+        """The first pictures, all for None."""
+        return Captioned(Pictures(self.images.images[:count]), self.files[:count], self.captions[:count])
+
+
+def load_captions(data: str | None) -> tuple[str, Captioned, Captioned]:
+    """The data's name, its training and its validation pictures. Raises UsageError that names what is wrong."""
+    folder, name = locate(data, LAYOUT, draw_captions)
+    return name, load_split(folder, "train"), load_split(folder, "val")
+
+
+def load_split(folder: Path, split: str) -> Captioned:
+    """One split, in the order of its file's images."""
+    path, place = folder / f"{split}.json", folder / "images" / split
+    try:
+        content = json.loads(path.read_text())
+        names = {image["id"]: image["file_name"] for image in content["images"]}
+        pairs = [(note["image_id"], str(note["caption"]).strip()) for note in content["annotations"]]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UsageError(f"{path} has no lists 'images' and 'annotations' ({type(error).__name__}); restore the course's file") from None
+    captions: dict = {number: [] for number in names}
+    problems = [f"{name} is not in {place}" for name in names.values() if not (place / name).is_file()]
+    for number, caption in pairs:
+        if number not in captions:
+            problems.append(f"a caption of image {number}, which is not listed")
+        else:
+            captions[number].append(caption)
+    problems += [f"{names[number]} has no caption" for number, found in captions.items() if not found]
+    refuse(path, problems or ["no images"] * (not names))
+    files = [place / name for name in names.values()]
+    return Captioned(decode(place, files), files, list(captions.values()))
+
+
+def prepared(image: Tensor, side: int) -> Tensor:
+    """A picture, uint8 (3, H, W), as CATR sees it: the longer side `side` pixels by PIL's resize, values -1 to 1."""
+    height, width = image.shape[1:]
+    scale = side / max(height, width)
+    size = max(1, int(scale * width)), max(1, int(scale * height))
+    small = Image.fromarray(image.permute(1, 2, 0).numpy()).resize(size)
+    return torch.from_numpy(np.asarray(small).copy()).permute(2, 0, 1) / 127.5 - 1

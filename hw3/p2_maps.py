@@ -1,0 +1,137 @@
+"""The maps of a caption's words: choosing, drawing and measuring them. A map is (rows, columns) and sums to 1."""
+
+import itertools
+import math
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from matplotlib import colormaps
+from torch import Tensor
+
+from common import figures
+from common.setup import UsageError
+from hw3.p2_synthetic import NAMES
+
+COLUMNS = 5
+
+
+def chosen(attention: Tensor, layer: int, head: int | None) -> Tensor:
+    """(layers, heads, steps, rows, columns) -> (steps, rows, columns): one layer, one head or the mean. Raises UsageError if there is none."""
+    layers, heads = attention.shape[:2]
+    if not -layers <= layer < layers or (head is not None and not 0 <= head < heads):
+        raise UsageError(f"--layer {layer} --head {head}: there are {layers} layers with {heads} heads, counted from 0")
+    return attention[layer].mean(0) if head is None else attention[layer, head]
+
+
+def overlay(image: Tensor, attention: Tensor) -> np.ndarray:
+    """A picture, uint8 (3, H, W), under its map in jet, scaled to the map's own range: uint8 (H, W, 3)."""
+    large = F.interpolate(attention[None, None], image.shape[1:], mode="bilinear", align_corners=False)[0, 0]
+    level = (large - large.min()) / (large.max() - large.min()).clamp(min=1e-12)
+    tinted = 0.5 * image.permute(1, 2, 0).numpy() + 0.5 * 255 * colormaps["jet"](level.numpy())[..., :3]
+    return tinted.round().astype(np.uint8)
+
+
+def cells(image: Tensor, words: list[str], maps: Tensor) -> list[tuple[str, np.ndarray]]:
+    """Title and picture of each cell: `<start>` with the plain image, then each token with its own map."""
+    plain = image.permute(1, 2, 0).numpy()
+    return [(words[0], plain)] + [(word, overlay(image, attention)) for word, attention in zip(words[1:], maps, strict=True)]
+
+
+def draw(image: Tensor, words: list[str], maps: Tensor):
+    """One cell a token, five to a row."""
+    rows = math.ceil(len(words) / COLUMNS)
+    height = rows * (0.35 + figures.PAGE_WIDTH / COLUMNS * min(2.0, image.shape[1] / image.shape[2]))
+    figure, grid = figures.new_figure(rows, COLUMNS, height=height)
+    for axes in grid.flat:
+        axes.axis("off")
+    for axes, (title, picture) in zip(grid.flat, cells(image, words, maps), strict=False):
+        axes.imshow(picture)
+        axes.set_title(title)
+    return figure
+
+
+def frames(image: Tensor, words: list[str], maps: Tensor) -> list[np.ndarray]:
+    """The cells one after the other, each with its word: uint8 (H, W, 3) of one size."""
+    found = []
+    for title, picture in cells(image, words, maps):
+        figure, grid = figures.new_figure(1, 1, height=4.0)
+        figure.set_size_inches(4, 4)
+        grid[0, 0].axis("off")
+        grid[0, 0].imshow(picture)
+        grid[0, 0].set_title(title)
+        figure.canvas.draw()
+        found.append(np.asarray(figure.canvas.buffer_rgba())[..., :3].copy())
+        figures.plt.close(figure)
+    return found
+
+
+# ---- measures ----
+
+
+def centre_and_spread(attention: Tensor) -> tuple[float, float, float]:
+    """A map's centre (x, y) as shares of the sides, and its spread: the root of its mean squared distance to that centre."""
+    rows, columns = attention.shape
+    share = attention / attention.sum()
+    y, x = (torch.arange(rows) + 0.5) / rows, (torch.arange(columns) + 0.5) / columns
+    cx, cy = (share.sum(0) @ x).item(), (share.sum(1) @ y).item()
+    return cx, cy, math.sqrt((share * ((x - cx) ** 2 + (y[:, None] - cy) ** 2)).sum().item())
+
+
+def difference(maps: Tensor) -> float:
+    """How much the maps of different steps differ: mean total variation distance of all pairs, 0 (alike) to 1 (apart)."""
+    share = maps.flatten(1) / maps.flatten(1).sum(1, keepdim=True)
+    pairs = [(a - b).abs().sum().item() / 2 for a, b in itertools.combinations(share, 2)]
+    return sum(pairs) / max(1, len(pairs))
+
+
+def measures(words: list[list[str]], maps: list[Tensor]) -> dict:
+    """By word, over all pictures, the mean centre and spread of its map; and how much the maps of one picture differ."""
+    found: dict[str, list] = {}
+    for own, attention in zip(words, maps, strict=True):
+        for word, one in zip(own[1:], attention, strict=True):
+            found.setdefault(word, []).append(centre_and_spread(one))
+    by_word = {word: dict(zip(("x", "y", "spread"), np.mean(values, 0).round(4).tolist(), strict=True)) for word, values in found.items()}
+    return {"difference between maps": sum(map(difference, maps)) / len(maps), "maps": by_word}
+
+
+def share_in_box(attention: Tensor, box: list[float]) -> tuple[float, float]:
+    """The share of a map inside a box [left, top, right, bottom] of shares of the sides, and the box's share of the picture."""
+    rows, columns = attention.shape
+    left, top, right, bottom = (min(1.0, max(0.0, edge)) for edge in box)
+
+    def inside(count: int, low: float, high: float) -> Tensor:
+        start = torch.arange(count) / count
+        return ((start + 1 / count).clamp(max=high) - start.clamp(min=low)).clamp(min=0) * count
+
+    weight = inside(rows, top, bottom)[:, None] * inside(columns, left, right)
+    return ((attention * weight).sum() / attention.sum()).item(), (right - left) * (bottom - top)
+
+
+def on_shapes(words: list[list[str]], maps: list[Tensor], boxes: list[dict[str, list[float]]]) -> dict[str, float]:
+    """Where the shapes' places are known: the mean share of a noun's map on its own shape, on the other shape, and by chance."""
+    own, other, chance = [], [], []
+    for caption, attention, known in zip(words, maps, boxes, strict=True):
+        for word, one in zip(caption[1:], attention, strict=True):
+            if word in known and word in NAMES:
+                share, area = share_in_box(one, known[word])
+                own.append(share)
+                chance.append(area)
+                other += [share_in_box(one, box)[0] for name, box in known.items() if name != word]
+    if not own:
+        return {}
+    shares = {"on its shape": own, "on the other shape": other, "by chance": chance}
+    return {f"share of a noun's map {name}": sum(values) / max(1, len(values)) for name, values in shares.items()}
+
+
+def claims(measured: dict, known: dict[str, float]) -> list[dict]:
+    """What can be said of the maps without a reader's eye."""
+    found = [
+        {"claim": "different words have different maps: they differ by more than 0.1", "holds": measured["difference between maps"] > 0.1}
+    ]
+    if known:
+        own, other, chance = known.values()
+        found.append(
+            {"claim": "a noun's map lies on its shape, more than on the other and than by chance", "holds": own > max(other, chance)}
+        )
+    return found

@@ -1,0 +1,48 @@
+"""The captioner of hw3 problem 2: networks and checkpoints, the published ones and ours."""
+
+import dataclasses
+from pathlib import Path
+
+from torch import nn
+
+from common import setup
+from common.setup import UsageError, load_checkpoint, load_weights
+from hw3.catr import ARCHES, CATR, Config
+from hw3.p2_text import WordPieces, read_vocabulary
+
+
+def build(arch: str, pieces: WordPieces, weights: str = "none") -> CATR:
+    """A network of ARCHES for a vocabulary; `weights` is 'none' or a checkpoint file of the same sizes.
+
+    Raises UsageError if the file is missing, damaged or of another network.
+    """
+    model = CATR(dataclasses.replace(ARCHES[arch], vocab=len(pieces), start=pieces.start, end=pieces.end))
+    if weights != "none":
+        state = load_checkpoint(Path(weights), f"--weights takes none or a checkpoint of {arch}")
+        load_weights(model, state.get("model", state), Path(weights))
+    return model
+
+
+def load_captioner(path: Path, vocab: Path | None, runtime: setup.Runtime, remedy: str) -> tuple[CATR, WordPieces, dict]:
+    """A network ready for evaluation, its word pieces, and what a result says of its origin.
+
+    Our checkpoints have their sizes and word pieces with them; a published one is the full network and needs `vocab`. Raises UsageError,
+    with `remedy`, if the file is missing, damaged, of another network, or the vocabulary has another size.
+    """
+    state = load_checkpoint(path, remedy)
+    settings = state.get("settings", {})
+    if "model" not in state:
+        raise UsageError(f"{path} is no checkpoint of CATR; {remedy}")
+    if "pieces" in state:
+        pieces, config = WordPieces(state["pieces"], str(path)), Config(**settings["config"])
+        origin = {"weights": f"trained here, from {settings['weights']}", "settings": settings, "data": settings["data"]}
+    else:
+        if vocab is None:
+            raise UsageError(f"{path} has no vocabulary with it; give BERT's uncased vocab.txt with --vocab")
+        pieces, config = read_vocabulary(vocab), ARCHES["full"]
+        origin = {"weights": path.name, "settings": {"network": "full"}}
+    if len(pieces) != config.vocab:
+        raise UsageError(f"the vocabulary has {len(pieces)} pieces, {path} was trained with {config.vocab}; give its own")
+    model = CATR(config)
+    load_weights(model, state["model"], path)
+    return runtime.place(nn.Module.eval(model)), pieces, origin

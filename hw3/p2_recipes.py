@@ -1,0 +1,59 @@
+"""How the captioner of hw3 problem 2 is trained. f21 trains none; CATR's own training is AdamW, lr 1e-4, weight decay 1e-4, batch 32."""
+
+import argparse
+import shlex
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from common import setup, training
+from common.training import Schedule, constant, one_cycle
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One training."""
+
+    network: str = "full"
+    epochs: int = 30
+    batch_size: int = 32
+    optimiser: str = "adamw"
+    lr: float = 1e-4
+    momentum: float = 0.9
+    nesterov: bool = False
+    weight_decay: float = 1e-4
+    schedule: Schedule = constant
+    clip: float = 0.1
+    keep: str = "last"
+    pretrained: bool = False
+
+    def kept_epochs(self) -> tuple[int, ...]:
+        """No epoch is kept for a figure; best.pth and last.pth are."""
+        return ()
+
+    def settings(self) -> dict:
+        """Every hyper-parameter as plain JSON values."""
+        return asdict(self) | {"schedule": self.schedule.__name__}
+
+
+FULL = Recipe()
+RECIPES = {"full": FULL, "small": replace(FULL, network="small", epochs=60, batch_size=50, lr=2e-3, schedule=one_cycle, clip=1.0)}
+QUICK = {"epochs": 20}
+QUICK_IMAGES = (2000, 100)  # training and validation pictures
+
+
+def recipe(args: argparse.Namespace) -> Recipe:
+    """The recipe of the network asked for, with the user's changes; the quick form is the small network's."""
+    found = replace(RECIPES["small"], **QUICK) if args.quick else RECIPES[args.arch]
+    return replace(found, **training.changes(args))
+
+
+def run_folder(args: argparse.Namespace, data: str) -> Path:
+    """Where a training keeps its checkpoints."""
+    return training.run_folder(args, f"hw3-p2-{args.arch}", data)
+
+
+def train_command(args: argparse.Namespace) -> str:
+    """The command that makes the checkpoint that a figure with these arguments needs, for messages."""
+    words = ["python", "hw3/p2_caption_train.py", "--arch", args.arch, *["--quick"] * args.quick]
+    words += ["--data", str(args.data)] * (args.data is not None) + ["--out", str(args.out)] * (args.out != setup.DEFAULT_OUT)
+    return shlex.join(words + ["--seed", str(args.seed)] * (args.seed != 0))

@@ -1,0 +1,56 @@
+"""Decoded pictures of differing size, and how a folder of them is read."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torchvision.transforms.functional import resize
+from tqdm import tqdm
+
+from common.data import read_image, refuse
+from common.setup import UsageError
+
+LARGEST = 448  # pixels of the shorter side that are kept in memory: what random crops for 384 px need
+SUFFIXES = (".jpg", ".jpeg", ".png")
+
+
+class Pictures:
+    """Pictures of differing size, uint8 (3, H, W) each, indexed by a tensor of places."""
+
+    def __init__(self, images: list[Tensor]):
+        self.images = images
+
+    def __getitem__(self, index: Tensor) -> "Pictures":
+        return Pictures([self.images[i] for i in index.tolist()])
+
+    def __iter__(self) -> Iterator[Tensor]:
+        return iter(self.images)
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def to(self, device: torch.device) -> "Pictures":
+        """The same on another device."""
+        return Pictures([image.to(device) for image in self.images])
+
+
+def decode(folder: Path, files: list[Path]) -> Pictures:
+    """All pictures, those with a longer shorter side than 448 pixels made smaller. Raises UsageError that names the unreadable ones."""
+    images, problems = [], []
+    for path in tqdm(files, f"decoding {folder.name}", disable=None, leave=False):
+        try:
+            image = read_image(path)
+            images.append(resize(image, [LARGEST], antialias=True) if min(image.shape[1:]) > LARGEST else image)
+        except ValueError as error:
+            problems.append(f"{path.name} {error}")
+    refuse(folder, problems)
+    return Pictures(images)
+
+
+def read_one(path: Path) -> Tensor:
+    """One picture that the user named, uint8 (3, H, W). Raises UsageError if it cannot be read."""
+    try:
+        return read_image(path)
+    except (ValueError, OSError) as error:
+        raise UsageError(f"{path} cannot be read ({getattr(error, 'strerror', None) or error}); give a jpg or png") from None
