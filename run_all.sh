@@ -56,6 +56,8 @@ hw2-p2-best        |          | hw2/p2_final.py --model best
 f21-1.1            |          | hw3/p1_train.py
 f21-1.2            | f21-1.1  | hw3/p1_pos_embed.py
 f21-1.3            | f21-1.1  | hw3/p3_attention_map.py
+f21-2.1-training   |          | hw3/p2_caption_train.py
+f21-2.1            | f21-2.1-training | hw3/p2_caption_attention.py
 '
 
 form=--quick list= dry= patterns=() options=() out="$root/results"

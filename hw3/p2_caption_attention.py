@@ -23,16 +23,22 @@ from hw3 import catr, p2_maps, p2_models, p2_recipes
 from hw3.p2_data import LAYOUT, draw_captions, load_split, prepared
 from hw3.pictures import read_one
 
-SHOWN = 5
+SHOWN, MEASURED = 5, 100  # pictures of the validation set
 
 
 def pictures(args: argparse.Namespace) -> tuple[str, list[Path], list]:
-    """The data's name, and the files and pictures shown: the user's, or the first five of the validation set."""
+    """The data's name, and the files and pictures: the user's, or the validation set's first."""
     folder, name = locate(args.data, LAYOUT, draw_captions)
     if args.image:
         return name, [args.image], [read_one(args.image)]
-    split = load_split(folder, "val").first(SHOWN)
+    split = load_split(folder, "val").first(MEASURED)
     return name, split.files, list(split.images)
+
+
+def caption_all(model: catr.CATR, images: list, args: argparse.Namespace, runtime: setup.Runtime) -> list[catr.Caption]:
+    """Captions of all pictures, a few at a time."""
+    seen = [prepared(image, model.config.side).to(runtime.device) for image in images]
+    return [caption for i in range(0, len(seen), 10) for caption in catr.greedy(model, seen[i : i + 10], args.max_tokens)]
 
 
 def save(path: Path, caption: catr.Caption, maps: np.ndarray) -> None:
@@ -48,25 +54,27 @@ def main(args: argparse.Namespace) -> dict:
     own = p2_recipes.run_folder(args, name) / "p2.pth"
     remedy = "give a checkpoint of CATR" if args.weights else f"make it with: {p2_recipes.train_command(args)}"
     model, pieces, origin = p2_models.load_captioner(args.weights or own, args.vocab, runtime, remedy)
-    captions = catr.greedy(model, [prepared(image, model.config.side).to(runtime.device) for image in images], args.max_tokens)
+    captions = caption_all(model, images, args, runtime)
     maps = [p2_maps.chosen(caption.attention, args.layer, args.head) for caption in captions]
-    if args.save and len(files) == 1:
-        save(args.save, captions[0], maps[0].numpy())
     words = [pieces.words(caption.tokens) for caption in captions]
-    drawn = {f"-{path.stem}": p2_maps.draw(*parts) for path, *parts in zip(files, images, words, maps, strict=True)}
-    moving = {f"-{path.stem}": p2_maps.frames(*parts) for path, *parts in zip(files, images, words, maps, strict=True)}
+    if args.save:
+        save(args.save, captions[0], maps[0].numpy())
+    shown = list(zip(files, images, words, maps, strict=True))[:SHOWN]
+    suffixes = ["" if args.image else f"-{path.stem}" for path, *_ in shown]
     boxes = read_json(locate(args.data, LAYOUT, draw_captions)[0] / "shapes.json")
-    measured = p2_maps.measures(words, maps)
+    measured = p2_maps.measures(words, maps) | {"pictures measured": len(files)}
     known = p2_maps.on_shapes(words, maps, [boxes.get(path.name, {}) for path in files])
     return results.write_result(
         args,
         runtime,
         f"f21 2.1-{args.image.stem}" if args.image else "f21 2.1",
         "captions with a map for each word",
-        figures={key: figure for key, figure in drawn.items()} if not args.image else {"": next(iter(drawn.values()))},
-        animations=({"": next(iter(moving.values()))} if args.image else moving) if args.gif else None,
+        figures={suffix: p2_maps.draw(*parts) for suffix, (_, *parts) in zip(suffixes, shown, strict=True)},
+        animations={suffix: p2_maps.frames(*parts) for suffix, (_, *parts) in zip(suffixes, shown, strict=True)} if args.gif else None,
         reported={"captions": "sheep standing in a sheep field of grass; a man in a red jacket is on a snowboard"},
-        reproduced={path.stem: pieces.text(caption.tokens) for path, caption in zip(files, captions, strict=True)} | measured | known,
+        reproduced={"captions": {path.stem: pieces.text(c.tokens) for path, c in zip(files[:SHOWN], captions, strict=False)}}
+        | known
+        | measured,
         claims=p2_maps.claims(measured, known),
         **({"data": {"name": name, "images": len(files)}} | origin),
     )
@@ -79,10 +87,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--weights", type=Path, help="a published checkpoint or one of ours (default: the trained network's)")
     parser.add_argument("--vocab", type=Path, help="BERT's uncased vocab.txt, for a published checkpoint")
     parser.add_argument("--image", type=Path, help="any picture in place of the first five of the validation set")
-    parser.add_argument("--layer", type=int, default=-1, help="decoder layer, from 0; -1 is the last")
-    parser.add_argument("--head", type=int, help="one head, from 0 (default: mean over all)")
-    parser.add_argument("--max-tokens", type=setup.positive_int, help="at most so many tokens after the start")
-    parser.add_argument("--save", type=Path, metavar="FILE.npz", help="with --image: keep tokens and attention")
+    p2_maps.add_arguments(parser)
+    parser.add_argument("--save", type=Path, metavar="FILE.npz", help="keep the first picture's tokens and attention")
     parser.add_argument("--gif", action="store_true", help="an animation for each image, a word a second")
     setup.add_common_arguments(parser)
     return parser.parse_args(argv)

@@ -1,5 +1,6 @@
 """The maps of a caption's words: choosing, drawing and measuring them. A map is (rows, columns) and sums to 1."""
 
+import argparse
 import itertools
 import math
 
@@ -10,14 +11,21 @@ from matplotlib import colormaps
 from torch import Tensor
 
 from common import figures
-from common.setup import UsageError
+from common.setup import UsageError, positive_int
 from hw3.p2_synthetic import NAMES
 
 COLUMNS = 5
 
 
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options that say which maps are shown, and of how many words."""
+    parser.add_argument("--layer", type=int, default=-1, help="decoder layer, from 0; -1 is the last")
+    parser.add_argument("--head", type=int, help="one head, from 0 (default: mean over all)")
+    parser.add_argument("--max-tokens", type=positive_int, help="at most so many tokens after the start")
+
+
 def chosen(attention: Tensor, layer: int, head: int | None) -> Tensor:
-    """(layers, heads, steps, rows, columns) -> (steps, rows, columns): one layer, one head or the mean. Raises UsageError if there is none."""
+    """(layers, heads, steps, rows, columns) -> (steps, rows, columns): one layer, one head or the mean. Or UsageError."""
     layers, heads = attention.shape[:2]
     if not -layers <= layer < layers or (head is not None and not 0 <= head < heads):
         raise UsageError(f"--layer {layer} --head {head}: there are {layers} layers with {heads} heads, counted from 0")
@@ -126,12 +134,10 @@ def on_shapes(words: list[list[str]], maps: list[Tensor], boxes: list[dict[str, 
 
 def claims(measured: dict, known: dict[str, float]) -> list[dict]:
     """What can be said of the maps without a reader's eye."""
-    found = [
-        {"claim": "different words have different maps: they differ by more than 0.1", "holds": measured["difference between maps"] > 0.1}
-    ]
+    apart = measured["difference between maps"]
+    found = [{"claim": "different words have different maps: they differ by more than 0.1", "holds": apart > 0.1}]
     if known:
         own, other, chance = known.values()
-        found.append(
-            {"claim": "a noun's map lies on its shape, more than on the other and than by chance", "holds": own > max(other, chance)}
-        )
+        words = "a noun's map lies on its shape, more than on the other and than by chance"
+        found.append({"claim": words, "holds": own > max(other, chance)})
     return found

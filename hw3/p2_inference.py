@@ -1,0 +1,69 @@
+"""hw3 problem 2, the graders' interface: for each image of a folder (jpg, png) one PNG of the same stem with its caption and maps.
+
+Uses hw3/checkpoints/p2.pth of this repository, a small network that `p2_caption_train.py --arch small` trained on fifty photographs, or
+with --weights and --vocab a published checkpoint of CATR. An unreadable image is named on stderr, all others are still drawn, exit code 1.
+
+    bash hw3/p2_inference.sh IN_DIR OUT_DIR [--weights weight493084032.pth --vocab vocab.txt]
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from tqdm import tqdm
+
+sys.path.append(str(Path(__file__).resolve().parents[1]))
+
+from common import figures, setup
+from common.data import image_files, read_image, refuse
+from hw3 import catr, p2_maps, p2_models
+from hw3.p2_data import prepared
+from hw3.pictures import SUFFIXES
+
+WEIGHTS = Path(__file__).resolve().parent / "checkpoints" / "p2.pth"
+
+
+def draw_one(path: Path, out: Path, model: catr.CATR, pieces, args: argparse.Namespace, runtime: setup.Runtime) -> str:
+    """Caption one image and write its figure; returns the caption. Raises ValueError if the image cannot be read."""
+    image = read_image(path)
+    caption = catr.greedy(model, [prepared(image, model.config.side).to(runtime.device)], args.max_tokens)[0]
+    maps = p2_maps.chosen(caption.attention, args.layer, args.head)
+    figures.save(p2_maps.draw(image, pieces.words(caption.tokens), maps), out)
+    return pieces.text(caption.tokens)
+
+
+def main(args: argparse.Namespace) -> dict[str, str]:
+    """Draw all images; returns the captions by file name. Raises Incomplete if an image cannot be read."""
+    runtime = setup.start(args)
+    model, pieces, _ = p2_models.load_captioner(args.weights, args.vocab, runtime, "give a checkpoint of CATR with --weights")
+    files = image_files(args.in_dir, SUFFIXES)
+    stems = [path.stem for path in files]
+    refuse(args.in_dir, [f"{path.name} shares its stem with another image" for path in files if stems.count(path.stem) > 1])
+    out, captions, problems = setup.writable_folder(args.out_dir), {}, []
+    for path in tqdm(files, "captions", disable=None, leave=False):
+        try:
+            captions[path.name] = draw_one(path, out / f"{path.stem}.png", model, pieces, args, runtime)
+            print(f"{path.name}: {captions[path.name]}", flush=True)
+        except ValueError as error:
+            problems.append(f"{path} is {error}")
+            print(problems[-1], file=sys.stderr)
+    if problems:
+        raise setup.Incomplete(f"{len(problems)} of {len(files)} images could not be read; the other figures are in {out}")
+    return captions
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = setup.Parser(description=__doc__)
+    parser.add_argument("in_dir", type=Path)
+    parser.add_argument("out_dir", type=Path)
+    parser.add_argument("--weights", type=Path, default=WEIGHTS, help="a checkpoint of CATR (default: hw3/checkpoints/p2.pth)")
+    parser.add_argument("--vocab", type=Path, help="BERT's uncased vocab.txt, for a published checkpoint")
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    p2_maps.add_arguments(parser)
+    parser.set_defaults(seed=0)
+    return parser.parse_args(argv)
+
+
+if __name__ == "__main__":
+    setup.run(main, parse_args())
