@@ -47,9 +47,10 @@ def test_accuracy(path: Path, test: Labelled, runtime: setup.Runtime, views: boo
 
 
 @setup.on_rank_zero
-def write(args: argparse.Namespace, runtime: setup.Runtime, full, used, run: dict, folder: Path, test: Labelled) -> dict:
-    """The item, from best.pth, and p2.pth."""
-    run = runs.finish(args, runtime, full, used, folder, run)
+def write(args, runtime: setup.Runtime, full, used, history: list[dict], folder: Path, steps: dict, test: Labelled) -> dict:
+    """The item, from best.pth, and p2.pth; `steps` is what came before the last training."""
+    settings = setup.load_checkpoint(folder / "best.pth", "train again")["settings"] | steps | {"public_test": len(test)}
+    run = runs.finish(args, runtime, full, used, folder, {"history": history, "settings": settings})
     half = runs.save_half(folder, "p2.pth", run["kept"])
     ours = args.model == "best"
     found = {"accuracy on public_test": test_accuracy(folder / "best.pth", test, runtime, views=False)}
@@ -73,15 +74,15 @@ def main(args: argparse.Namespace) -> dict:
     """Train, test on the public images and write the item; returns the result."""
     runtime = setup.start(args)
     full = OURS if args.model == "best" else FINAL
-    recipe = replace(full, **(p2_ours.QUICK if args.quick else {}) | training.changes(args))
+    quick = p2_ours.QUICK if args.model == "best" else p2_tables.QUICK
+    recipe = replace(full, **(quick if args.quick else {}) | training.changes(args))
     splits, test = p2_tables.load_splits(args), load_public_test(args.data)
     weights = "none" if args.model == "best" else training.starting_weights(args, recipe)
     if args.model == "best":
-        history, folder = p2_ours.train(splits, recipe, runtime, args)
+        history, folder, steps = p2_ours.train(splits, recipe, runtime, args)
     else:
-        history, folder = train_report(splits, weights, recipe, runtime, args)
-    settings = p2_tables.run_settings(recipe, weights, splits, runtime, args) | {"public_test": len(test)}
-    return write(args, runtime, full, recipe, {"history": history, "settings": settings}, folder, test)
+        history, folder, steps = *train_report(splits, weights, recipe, runtime, args), {f"dropped of {p2_suspects.ALL}": DROPPED}
+    return write(args, runtime, full, recipe, history, folder, steps, test)
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:

@@ -70,14 +70,21 @@ def with_soft_labels(splits: Splits, teacher: nn.Module, images: Tensor, smoothi
     return Splits(splits.name, both, splits.validation)
 
 
-def train(splits: Splits, recipe: Recipe, runtime: setup.Runtime, args: argparse.Namespace) -> tuple[list[dict], Path]:
-    """All three steps; `recipe` is the student's. Returns the student's history and folder."""
+def train(splits: Splits, recipe: Recipe, runtime: setup.Runtime, args: argparse.Namespace) -> tuple[list[dict], Path, dict]:
+    """All three steps; `recipe` is the student's. Returns its history and folder, and what a result says of the steps before."""
     unlabeled = load_unlabeled(args.data)[: QUICK_UNLABELED if args.quick else None]
     fold, teacher = (
         replace(recipe, epochs=max(1, round(recipe.epochs * epochs / OURS.epochs))) for epochs in (FOLD_EPOCHS, TEACHER_EPOCHS)
     )
     cleaned = clean(splits, fold, runtime, args)
-    model, _, _ = train_stage("teacher", teacher, cleaned, runtime, args)
+    model, before, _ = train_stage("teacher", teacher, cleaned, runtime, args)
     both = with_soft_labels(cleaned, model, unlabeled, recipe.label_smoothing, runtime)
     _, history, folder = train_stage("best", replace(recipe, label_smoothing=0.0), both, runtime, args)
-    return history, folder
+    steps = {
+        "labelled images kept": len(cleaned.train),
+        "unlabelled images, softly labelled by the teacher": len(unlabeled),
+        "epochs of fold networks and teacher": [fold.epochs, teacher.epochs],
+        "validation accuracy of the teacher": before[-1]["validation_accuracy"],
+        "seconds of the teacher": round(sum(epoch["seconds"] for epoch in before), 1),
+    }
+    return history, folder, steps
