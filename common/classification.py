@@ -70,10 +70,11 @@ def ten_views(model: nn.Module, x: Tensor) -> Tensor:
     return sum(model(view) + model(view.flip(-1)) for view in views) / (2 * len(views))
 
 
-def predict(model: nn.Module, images: Tensor, pipeline: Pipeline, runtime: setup.Runtime) -> Tensor:
-    """Mean logits over ten views (N, classes), on the CPU, of images (N, 3, H, W) of 0 to 255."""
-    nothing = torch.empty(0, 0)
-    return torch.cat([ten_views(model, pipeline(some.to(runtime.device), nothing)).cpu() for some in images.split(250)])
+@setup.evaluation()
+def predict(model: nn.Module, images: Tensor, pipeline: Pipeline, runtime: setup.Runtime, views: bool = True) -> Tensor:
+    """Logits (N, classes), on the CPU, of images (N, 3, H, W) of 0 to 255: the mean over ten views, or those of the image alone."""
+    batches = (pipeline(some.to(runtime.device), torch.empty(0, 0)) for some in images.split(250))
+    return torch.cat([(ten_views(model, x) if views else model(x)).cpu() for x in batches])
 
 
 def train(model: nn.Module, recipe, splits: Splits, pipeline: Pipeline, folder: Path, settings: dict, runtime: setup.Runtime, args) -> list:

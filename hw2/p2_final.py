@@ -41,9 +41,7 @@ def train_report(splits: Splits, weights: str, recipe, runtime: setup.Runtime, a
 def test_accuracy(path: Path, test: Labelled, runtime: setup.Runtime, views: bool) -> float:
     """A checkpoint's accuracy on the test images, by one view of each or the mean of ten."""
     model, _ = p2_models.load_trained(path, runtime, "train again")
-    if views:
-        return metrics.accuracy(p2_models.logits(model, test.images, runtime).max(1).indices, test.target)
-    return classification.evaluate(model, test.to(runtime.device), NORMALISED, 250)["validation_accuracy"]
+    return metrics.accuracy(p2_models.logits(model, test.images, runtime, views).max(1).indices, test.target)
 
 
 @setup.on_rank_zero

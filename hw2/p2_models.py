@@ -86,9 +86,9 @@ def build(name: str, weights: str = "none") -> nn.Module:
     return model
 
 
-def logits(model: nn.Module, images: Tensor, runtime: setup.Runtime) -> Tensor:
-    """Mean logits (N, 10) over ten views of images (N, 3, 32, 32) of 0 to 255; of more outputs the first ten."""
-    return classification.predict(model, images, NORMALISED, runtime)[:, : len(CLASSES)]
+def logits(model: nn.Module, images: Tensor, runtime: setup.Runtime, views: bool = True) -> Tensor:
+    """Logits (N, 10) of images (N, 3, 32, 32) of 0 to 255, the mean over ten views or of one; of more outputs the first ten."""
+    return classification.predict(model, images, NORMALISED, runtime, views)[:, : len(CLASSES)]
 
 
 def load_trained(path: Path, runtime: setup.Runtime, remedy: str) -> tuple[nn.Module, dict]:

@@ -64,13 +64,14 @@ def keep_history(folder, content: dict) -> None:
 
 def own_fields(args: argparse.Namespace, recipe: Recipe, weights: str, runs: dict[str, list[list[dict]]]) -> dict:
     """The entries of a table's result that come from its trainings, `runs` by row."""
-    settings = recipe.settings() | {"seeds": [once.seed for once in repetitions(args)]}
+    seeds = [once.seed for once in repetitions(args)]
+    settings = recipe.settings() | {"seeds": seeds}
     del settings["transforms"]
     return {
         "weights": weights,
         "data": load_splits(args).describe(),
         "seconds": round(sum(epoch["seconds"] for row in runs.values() for history in row for epoch in history), 1),
-        "deviations": training.deviations(TABLE, recipe, weights),
+        "deviations": training.deviations(TABLE, recipe, weights) + [f"{len(seeds)} seeds, not 3"] * (len(seeds) < 3),
         "settings": settings,
     }
 
