@@ -53,7 +53,7 @@ def draw(confusions: dict[str, Tensor], accuracy: dict[str, float]):
     short = list(ABBREVIATIONS.values())
     for axes, (name, confusion) in zip(grid[0], confusions.items(), strict=True):
         share = confusion / confusion.sum(1, keepdim=True)
-        axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
+        axes.imshow(share.numpy(), cmap="Blues", vmin=0, vmax=1)
         for (row, column), value in zip(torch.cartesian_prod(*[torch.arange(len(short))] * 2).tolist(), share.flatten(), strict=True):
             look = {"color": "white" if value > 0.5 else "black", "size": 5.5 if len(confusions) > 1 else 9}
             axes.text(column, row, f"{value:.2f}", ha="center", va="center", **look)

@@ -39,7 +39,7 @@ def draw_suspicious(split: Labelled, scores: Tensor):
     for axes in grid.flat:
         axes.axis("off")
     for axes, i in zip(grid.flat, scores.argsort().tolist(), strict=False):
-        axes.imshow(split.images[i].permute(1, 2, 0))
+        axes.imshow(split.images[i].permute(1, 2, 0).numpy())
         axes.set_title(f"{CLASSES[split.target[i]]}\n{scores[i]:.2f}", size=8)
     figure.suptitle(f"The {SHOWN} most suspicious training images, with their label and the score")
     return figure

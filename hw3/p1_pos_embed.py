@@ -34,7 +34,7 @@ def draw(similarity: Tensor, rows: int, columns: int, title: str):
     """The grid of grids, -1 to 1."""
     figure, grid = figures.new_figure(1, 1, height=9.0)
     axes = grid[0, 0]
-    picture = axes.imshow(grid_of_grids(similarity, rows, columns), cmap="viridis", vmin=-1, vmax=1, interpolation="nearest")
+    picture = axes.imshow(grid_of_grids(similarity, rows, columns).numpy(), cmap="viridis", vmin=-1, vmax=1, interpolation="nearest")
     axes.set_xticks([(columns + 1) * i + columns / 2 for i in range(columns)], range(1, columns + 1), size=7)
     axes.set_yticks([(rows + 1) * i + rows / 2 for i in range(rows)], range(1, rows + 1), size=7)
     axes.set(xlabel="patch column", ylabel="patch row", title=title)

@@ -56,9 +56,9 @@ def draw(images: Pictures, maps: list[Tensor], heads: list[Tensor] | None, title
         axes.axis("off")
     for i, (image, attention, title) in enumerate(zip(images, maps, titles, strict=True)):
         row = grid[i * (2 if heads else 1)]
-        row[0].imshow(image.permute(1, 2, 0))
+        row[0].imshow(image.permute(1, 2, 0).numpy())
         row[0].set_title(title)
-        row[1].imshow(attention)
+        row[1].imshow(attention.numpy())
         row[1].set_title("attention of the class token")
         overlay(row[2], image, attention, "overlay")
         for number, head in enumerate(heads[i] if heads else ()):
@@ -69,8 +69,8 @@ def draw(images: Pictures, maps: list[Tensor], heads: list[Tensor] | None, title
 def overlay(axes, image: Tensor, attention: Tensor, title: str) -> None:
     """The map, resampled to the image's size, over the image."""
     large = F.interpolate(attention[None, None], image.shape[1:], mode="bilinear", align_corners=False)[0, 0]
-    axes.imshow(image.permute(1, 2, 0))
-    axes.imshow(large, cmap="jet", alpha=0.5)
+    axes.imshow(image.permute(1, 2, 0).numpy())
+    axes.imshow(large.numpy(), cmap="jet", alpha=0.5)
     axes.set_title(title)
 
 
