@@ -4,6 +4,7 @@ An operation is called with images (N, 3, H, W), values 0 to 255 until `Normalis
 All randomness comes from `u`: the same rows give the same images, on any device and with any number of processes.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
@@ -15,6 +16,7 @@ from torchvision import transforms
 from torchvision.transforms import functional as vision
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+CACHED = 1_000_000  # values; on a CPU a batch is worked on in parts of so many, which its caches hold
 
 
 @dataclass(frozen=True)
@@ -113,20 +115,36 @@ class ColorJitter:
 
     def __call__(self, images: Tensor, u: Tensor) -> Tensor:
         strength = torch.tensor([self.brightness, self.contrast, self.saturation], device=u.device)
-        factors, order, images = 1 + (2 * u[:, :3] - 1) * strength, u[:, 3:].argsort(1), images.clone()
-        for turn in range(3):
-            for kind in range(3):
-                rows = (order[:, turn] == kind).nonzero()[:, 0]
-                images[rows] = blend(images[rows], kind, factors[rows, kind])
-        return images
+        order, whole = u[:, 3:].argsort(1), not images.is_floating_point()
+        factors = (1 + (2 * u[:, :3] - 1) * strength).gather(1, order)
+        images = images.float() if whole else images.clone()
+        for kind, factor in zip(order.T, factors.T, strict=True):
+            blend(images, kind, factor, whole)
+        return images.to(torch.uint8) if whole else images
 
 
-def blend(images: Tensor, kind: int, factor: Tensor) -> Tensor:
-    """Images of 0 to 255 with their brightness (0), contrast (1) or saturation (2) times `factor` (N,)."""
+def blend(images: Tensor, kind: Tensor, factor: Tensor, whole: bool) -> None:
+    """Multiply, in place, each float image's brightness (`kind` 0), contrast (1) or saturation (2) by its `factor` (N,).
+
+    Values are 0 to 255, with `whole` rounded down to whole numbers as torchvision does for uint8.
+    """
+    kind, factor = kind[:, None, None, None], factor[:, None, None, None]
     grey = vision.rgb_to_grayscale(images)
-    other = (torch.zeros_like(grey), grey.float().mean((1, 2, 3), keepdim=True), grey)[kind]
-    factor = factor[:, None, None, None]
-    return (factor * images + (1 - factor) * other).clamp(0, 255).to(images.dtype)
+    grey = grey.floor_() if whole else grey
+    other = torch.where(kind == 1, grey.mean((1, 2, 3), keepdim=True), grey).mul_((1 - factor) * (kind > 0))
+    images.mul_(factor).add_(other).clamp_(0, 255)
+    if whole:
+        images.floor_()
+
+
+@dataclass(frozen=True)
+class Grayscale:
+    """The brightness in all three channels, as torchvision weighs it."""
+
+    draws: ClassVar[int] = 0
+
+    def __call__(self, images: Tensor, u: Tensor) -> Tensor:
+        return vision.rgb_to_grayscale(images, 3)
 
 
 @dataclass(frozen=True)
@@ -141,11 +159,52 @@ class GaussianBlur:
         n, channels, height, width = images.shape
         sigma, pad = self.sigma[0] + u * (self.sigma[1] - self.sigma[0]), self.kernel // 2
         line = torch.exp(-0.5 * ((torch.arange(self.kernel, device=u.device) - (self.kernel - 1) / 2) / sigma) ** 2)
-        line = (line / line.sum(1, keepdim=True)).repeat_interleave(channels, 0)[:, None]
+        line = line / line.sum(1, keepdim=True)
+        square = (line[:, :, None] * line[:, None]).repeat_interleave(channels, 0)[:, None]
         padded = F.pad(images.float(), (pad,) * 4, mode="reflect").view(1, n * channels, height + 2 * pad, width + 2 * pad)
-        blurred = F.conv2d(F.conv2d(padded, line[..., None], groups=n * channels), line[:, :, None], groups=n * channels)
-        blurred = blurred.view(images.shape)
+        blurred = F.conv2d(padded, square, groups=n * channels).view(images.shape)
         return blurred if images.is_floating_point() else blurred.round().to(images.dtype)
+
+
+@dataclass(frozen=True)
+class ResizedCrop:
+    """torchvision's RandomResizedCrop to the image's own size, then a flip with probability 1/2, both in one bilinear sample.
+
+    A crop's area is `scale` times the image's, its sides' ratio, e to a uniform number, in `ratio`; of ten draws the first that fits
+    counts. Without one it is the whole image, as torchvision decides for images whose own ratio is in `ratio`.
+    """
+
+    scale: tuple[float, float] = (0.08, 1.0)
+    ratio: tuple[float, float] = (3 / 4, 4 / 3)
+    draws: ClassVar[int] = 23
+
+    def __call__(self, images: Tensor, u: Tensor) -> Tensor:
+        height, width = images.shape[2:]
+        top, left, rows, columns = self.boxes(u, height, width).T
+        x, y = sample_points(left, columns, width), sample_points(top, rows, height)
+        x = torch.where(u[:, 22:] < 0.5, x.flip(1), x)
+        grid = torch.stack(torch.broadcast_tensors(x[:, None], y[:, :, None]), 3)
+        sampled = F.grid_sample(images.float(), grid, align_corners=False, padding_mode="border")
+        return sampled if images.is_floating_point() else sampled.round().to(images.dtype)
+
+    def boxes(self, u: Tensor, height: int, width: int) -> Tensor:
+        """top, left, height and width of each crop, (N, 4) whole numbers."""
+        area = (self.scale[0] + u[:, :10] * (self.scale[1] - self.scale[0])) * height * width
+        low, high = (math.log(value) for value in self.ratio)
+        ratio = torch.exp(low + u[:, 10:20] * (high - low))
+        rows, columns = (area / ratio).sqrt().round(), (area * ratio).sqrt().round()
+        fits = (rows > 0) & (rows <= height) & (columns > 0) & (columns <= width)
+        first = fits.int().argmax(1, keepdim=True)
+        size = torch.stack([rows, columns], 2).take_along_dim(first[:, :, None], 1)[:, 0]
+        whole = torch.tensor([height, width], device=u.device, dtype=size.dtype)
+        size = torch.where(fits.any(1, keepdim=True), size, whole)
+        return torch.cat([(u[:, 20:22] * (whole - size + 1)).floor(), size], 1)
+
+
+def sample_points(start: Tensor, length: Tensor, count: int) -> Tensor:
+    """`count` points (N, count) that resize the pixels from `start` on, `length` of them, to `count`; -1 to 1 over all `count` pixels."""
+    place = (torch.arange(count, device=start.device) + 0.5) * length[:, None] / count - 0.5
+    return (2 * (start[:, None] + place.clamp(min=0).minimum(length[:, None] - 1)) + 1) / count - 1
 
 
 @dataclass(frozen=True)
@@ -215,6 +274,26 @@ def seeded(transform, image: Tensor, seed: int) -> Tensor:
 
 
 @dataclass(frozen=True)
+class Sometimes:
+    """The operation, which keeps the size, with probability `p` for each image by itself."""
+
+    p: float
+    operation: Callable[[Tensor, Tensor], Tensor]
+
+    @property
+    def draws(self) -> int:
+        """One for the choice, and the operation's own."""
+        return 1 + self.operation.draws
+
+    def __call__(self, images: Tensor, u: Tensor) -> Tensor:
+        if not len(rows := (u[:, 0] < self.p).nonzero()[:, 0]):
+            return images
+        images = images.clone()
+        images[rows] = self.operation(images[rows], u[rows, 1:])
+        return images
+
+
+@dataclass(frozen=True)
 class OneOf:
     """One of several pipelines for each image; `choices` are (share, pipeline), shares of any sum."""
 
@@ -259,7 +338,7 @@ class Normalise:
 
     def __call__(self, images: Tensor, u: Tensor) -> Tensor:
         mean, std = (torch.tensor(values, device=images.device)[:, None, None] * 255 for values in (self.mean, self.std))
-        return images.contiguous(memory_format=torch.channels_last).float().sub(mean).div_(std)
+        return (images.float() - mean).div_(std).contiguous(memory_format=torch.channels_last)
 
 
 class Pipeline:
@@ -270,6 +349,9 @@ class Pipeline:
         self.draws = sum(operation.draws for operation in operations)
 
     def __call__(self, images: Tensor, u: Tensor) -> Tensor:
+        part = max(1, CACHED // images.shape[1:].numel()) if images.device.type == "cpu" else len(images)
+        if len(images) > part:
+            return torch.cat([self(images[i : i + part], u[i : i + part]) for i in range(0, len(images), part)])
         start = 0
         for operation in self.operations:
             images = operation(images, u[:, start : start + operation.draws])

@@ -7,6 +7,7 @@ What the data folder lacks is drawn by `synthetic.py` in the same layout and rea
 import contextlib
 import csv
 import hashlib
+import json
 import os
 import re
 from collections.abc import Iterator
@@ -17,13 +18,14 @@ import torch
 from PIL import Image
 from torch import Tensor
 from torchvision.io import ImageReadMode, decode_image, read_file
-from torchvision.transforms.functional import pil_to_tensor
+from torchvision.transforms.functional import center_crop, pil_to_tensor, resize
 from tqdm import tqdm
 
 from common import synthetic
 from common.setup import ROOT, UsageError, load_checkpoint, log, one_process_first, rank, save_checkpoint, world_size
 
 P1_CLASSES, P1_SIZE = 50, 32
+CIFAR_CLASSES, CIFAR_SIZE = 10, 32
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,11 @@ class Labelled:
     def first_per_class(self, count: int) -> "Labelled":
         """The first `count` images of each class, in order: what `--quick` works on."""
         kept = torch.cat([(self.target == label).nonzero().flatten()[:count] for label in self.target.unique()])
-        return Labelled(self.images[kept], self.target[kept], [self.names[i] for i in kept])
+        return self.take(kept)
+
+    def take(self, index: Tensor) -> "Labelled":
+        """The images of these indices, in their order."""
+        return Labelled(self.images[index], self.target[index], [self.names[i] for i in index.tolist()])
 
     def to(self, device: torch.device) -> "Labelled":
         """The same on another device."""
@@ -124,6 +130,11 @@ def read_image(path: Path) -> Tensor:
     return image if image.dtype == torch.uint8 else (image.to(torch.int32) >> 8).to(torch.uint8)
 
 
+def fitted(image: Tensor, size: int) -> Tensor:
+    """The shorter side resized to `size`, and the middle cut out: (3, H, W) to (3, size, size)."""
+    return center_crop(resize(image, size, antialias=True), [size])
+
+
 def refuse(folder: Path, problems: list[str]) -> None:
     """Raise UsageError that names the first problems of a folder, if there are any."""
     if problems:
@@ -131,14 +142,15 @@ def refuse(folder: Path, problems: list[str]) -> None:
         raise UsageError(f"{folder}: {'; '.join(problems[:3])}{rest}; mend or remove the files named")
 
 
-def decode_folder(files: list[Path], size: int) -> Tensor:
+def decode_folder(files: list[Path], size: int, fit: bool = False) -> Tensor:
     """All files as one uint8 tensor (N, 3, size, size), from the cache when names, sizes and times are unchanged.
 
-    Raises UsageError that names the files that cannot be read or have another size.
+    With `fit`, images of any size have their shorter side resized to `size` and their middle cut out. Raises UsageError that names the
+    files that cannot be read or, without `fit`, have another size.
     """
     folder = files[0].parent.resolve()
     stats = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in files]
-    key = hashlib.sha256(repr((size, stats)).encode()).hexdigest()
+    key = hashlib.sha256(repr((size, fit, stats)).encode()).hexdigest()
     cache = cache_folder() / f"{folder.name}-{hashlib.sha256(str(folder).encode()).hexdigest()[:12]}.pt"
     with contextlib.suppress(UsageError):
         state = load_checkpoint(cache, "it is made again")
@@ -147,7 +159,7 @@ def decode_folder(files: list[Path], size: int) -> Tensor:
     images, problems = torch.empty(len(files), 3, size, size, dtype=torch.uint8), []
     for i, path in enumerate(tqdm(files, desc=f"decoding {folder.name}", disable=None, leave=False)):
         try:
-            image = read_image(path)
+            image = fitted(read_image(path), size) if fit else read_image(path)
             if image.shape[1:] != (size, size):
                 raise ValueError(f"{image.shape[2]}x{image.shape[1]} pixels, not {size}x{size}")
             images[i] = image
@@ -208,6 +220,37 @@ def check_answers(path: Path, split: Labelled) -> None:
     answers, labels = read_answers(path), dict(zip(split.names, map(str, split.target.tolist()), strict=True))
     different = [name for name in labels if answers.get(name) != labels[name]]
     refuse(path, [f"{name} has label {answers.get(name, 'missing')}, its name says {labels[name]}" for name in different])
+
+
+# ---- hw2 problem 2 ----
+
+
+def read_annotations(path: Path, folder: Path) -> tuple[list[Path], list[int]]:
+    """The files and categories that an annotation file lists.
+
+    Raises UsageError that names lists of different lengths, names without a file, names that come twice, and categories outside 0 to 9.
+    """
+    try:
+        content = json.loads(path.read_text())
+        names, categories = content["images"], content["categories"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UsageError(f"{path} has no lists 'images' and 'categories' ({type(error).__name__}); restore the course's file") from None
+    if not names or len(names) != len(categories):
+        raise UsageError(f"{path} lists {len(names)} images and {len(categories)} categories; restore the course's file")
+    there, seen, problems = {file.name for file in folder.iterdir()} if folder.is_dir() else set(), set(), []
+    for name, category in zip(names, categories, strict=True):
+        problems += [f"{name} is not in {folder}"] * (name not in there) + [f"{name} is listed twice"] * (name in seen)
+        if not isinstance(category, int) or not 0 <= category < CIFAR_CLASSES:
+            problems.append(f"{name} has category {category}, outside 0-{CIFAR_CLASSES - 1}")
+        seen.add(name)
+    refuse(path, problems)
+    return [folder / name for name in names], categories
+
+
+def load_annotations(path: Path, images: Path | None = None) -> Labelled:
+    """The images that an annotation file lists, from the folder `images` or the course's. Raises what `read_annotations` raises."""
+    files, categories = read_annotations(path, images or path.resolve().parent.parent / path.name.removesuffix("_annos.json"))
+    return Labelled(decode_folder(files, CIFAR_SIZE), torch.tensor(categories), [path.name for path in files])
 
 
 # ---- batches ----

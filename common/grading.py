@@ -17,23 +17,33 @@ SUFFIXES = (".png", ".jpg", ".jpeg")
 BATCH = 250
 
 
-def read_batch(paths: list[Path], size: int) -> tuple[Tensor, list[str], list[str]]:
+def squeezed(image: Tensor, size: int) -> Tensor:
+    """Both sides resized to `size`: (3, H, W) to float (3, size, size)."""
+    return Resize(size)(image[None], torch.empty(1, 0))[0].float()
+
+
+def read_batch(paths: list[Path], size: int, resize: Callable) -> tuple[Tensor, list[str], list[str]]:
     """Decode and resize: images (N, 3, size, size) of 0 to 255, their names, and a message for each that cannot be read."""
     images, names, problems = [], [], []
     for path in paths:
         try:
-            images.append(Resize(size)(read_image(path)[None], torch.empty(1, 0))[0].float())
+            images.append(resize(read_image(path), size))
             names.append(path.name)
         except ValueError as error:
             problems.append(f"{path}: {error}")
     return torch.stack(images) if images else torch.empty(0, 3, size, size), names, problems
 
 
-def classify(files: list[Path], predict: Callable[[Tensor], Tensor], size: int) -> tuple[dict[str, int], list[str]]:
-    """The label of each readable file by name, and the messages for the others. `predict`: images of 0 to 255 -> logits (N, classes)."""
+def classify(
+    files: list[Path], predict: Callable[[Tensor], Tensor], size: int, resize: Callable = squeezed
+) -> tuple[dict[str, int], list[str]]:
+    """The label of each readable file by name, and the messages for the others.
+
+    `predict`: images of 0 to 255 -> logits (N, classes); `resize(image, size)` gives them their size.
+    """
     labels, problems = {}, []
     for start in tqdm(range(0, len(files), BATCH), "classifying", disable=None, leave=False):
-        images, names, unreadable = read_batch(files[start : start + BATCH], size)
+        images, names, unreadable = read_batch(files[start : start + BATCH], size, resize)
         problems += unreadable
         if names:
             labels |= dict(zip(names, predict(images).max(1).indices.tolist(), strict=True))

@@ -1,6 +1,7 @@
 """A finished training: what its run.json and its checkpoints hold, and what the items of a problem take from them."""
 
 import argparse
+import statistics
 from collections.abc import Callable
 from pathlib import Path
 
@@ -55,6 +56,56 @@ def save_half(folder: Path, name: str, kept: dict) -> Path:
     half = {key: value.half() if value.is_floating_point() else value for key, value in state["model"].items()}
     setup.save_checkpoint(folder / name, {"model": half, "settings": state["settings"], "kept": kept})
     return folder / name
+
+
+# ---- short trainings, repeated over seeds ----
+
+
+def add_seeds(parser: argparse.ArgumentParser) -> None:
+    """The option that `repetitions` needs."""
+    parser.add_argument("--seeds", type=setup.positive_int, help="repetitions, from --seed on (default: 3, quick 1)")
+
+
+def repetitions(args: argparse.Namespace) -> list[argparse.Namespace]:
+    """The arguments once for each seed."""
+    count = args.seeds or (1 if args.quick else 3)
+    return [argparse.Namespace(**vars(args) | {"seed": seed}) for seed in range(args.seed, args.seed + count)]
+
+
+def ended(folder: Path, settings: dict) -> list[dict]:
+    """The history that `keep_history` wrote, if that training had these settings and ended; else []."""
+    kept = setup.from_rank_zero(lambda: results.read_json(folder / "history.json"))
+    if kept.get("settings") != settings:
+        return []
+    setup.log(f"  has ended: {folder / 'history.json'}")
+    return kept["history"]
+
+
+@setup.on_rank_zero
+def keep_history(folder: Path, settings: dict, history: list[dict]) -> None:
+    """Write history.json and remove the checkpoints, which for ResNet-50 take 300 MB a training."""
+    results.write_json(folder / "history.json", {"settings": settings, "history": history})
+    for name in ("best.pth", "last.pth"):
+        (folder / name).unlink(missing_ok=True)
+
+
+def summary(histories: list[list[dict]]) -> dict[str, float]:
+    """Mean and standard deviation, over the repetitions, of the last epoch's accuracies; one repetition has no deviation."""
+    found = {}
+    for split in ("train", "validation"):
+        values = [history[-1][f"{split}_accuracy"] for history in histories]
+        found[split] = statistics.fmean(values)
+        if len(values) > 1:
+            found[f"{split} sd"] = statistics.stdev(values)
+    return found
+
+
+def beats(better: dict[str, float], worse: dict[str, float]) -> bool | None:
+    """Whether one row's validation accuracy is above another's by more than their spreads; None where one run cannot tell."""
+    if "validation sd" not in better or "validation sd" not in worse:
+        return None
+    spread = (better["validation sd"] ** 2 + worse["validation sd"] ** 2) ** 0.5
+    return better["validation"] - worse["validation"] > spread
 
 
 def curves(histories: dict[str, list[dict]], numbers: tuple[str, ...], title: str):

@@ -70,13 +70,14 @@ def positive_float(text: str) -> float:
     return value
 
 
-def add_training_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options that every training script has; None means the recipe's own value."""
+def add_training_arguments(parser: argparse.ArgumentParser, weights: bool = True) -> None:
+    """The options that every training script has, `--weights` where it can start from some; None means the recipe's own value."""
     parser.add_argument("--epochs", type=positive_int)
     parser.add_argument("--batch-size", type=positive_int, help="images per step over all processes")
     parser.add_argument("--lr", type=positive_float)
     parser.add_argument("--resume", action="store_true", help="continue after the last complete epoch, to the same result")
-    parser.add_argument("--weights", help="none, default (torchvision's published ones) or a checkpoint file")
+    if weights:
+        parser.add_argument("--weights", help="none, default (torchvision's published ones) or a checkpoint file")
 
 
 def run(main, args: argparse.Namespace) -> None:

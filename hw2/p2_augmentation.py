@@ -15,6 +15,7 @@ from pathlib import Path
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 
 from common import results, setup, training
+from common.runs import beats, repetitions, summary
 from hw2 import p2_tables
 from hw2.p2_data import enlarged
 from hw2.p2_recipes import AUGMENTATIONS, COMBINED_SHARE, TABLE
@@ -33,7 +34,7 @@ REPORTED = {
 def histories(name: str, recipe, weights: str, runtime: setup.Runtime, args: argparse.Namespace) -> list[list[dict]]:
     """One row's trainings, one for each seed."""
     found = []
-    for once in p2_tables.repetitions(args):
+    for once in repetitions(args):
         splits = p2_tables.load_splits(once)
         splits = enlarged(splits, COMBINED_SHARE, once.seed) if name == "combined" else splits
         row = replace(recipe, augment=AUGMENTATIONS[name])
@@ -48,16 +49,16 @@ def claims(rows: dict[str, dict]) -> list[dict]:
     words = "the combined set raises validation accuracy, by more than the spread over the seeds"
     over_fits = {name: rows[name]["train"] - rows[name]["validation"] for name in ("none", "combined")}
     return [
-        {"claim": words, "holds": p2_tables.beats(rows["combined"], plain), **lead},
+        {"claim": words, "holds": beats(rows["combined"], plain), **lead},
         {"claim": "the combined set over-fits least", "holds": over_fits["combined"] < over_fits["none"], **over_fits},
-        {"claim": "RandomCrop(25) lowers validation accuracy", "holds": p2_tables.beats(plain, rows["RandomCrop"])},
+        {"claim": "RandomCrop(25) lowers validation accuracy", "holds": beats(plain, rows["RandomCrop"])},
     ]
 
 
 @setup.on_rank_zero
 def write(args: argparse.Namespace, runtime: setup.Runtime, recipe, weights: str, runs: dict[str, list]) -> dict:
     """The item."""
-    rows = {name: p2_tables.summary(found) for name, found in runs.items()}
+    rows = {name: summary(found) for name, found in runs.items()}
     return results.write_result(
         args,
         runtime,

@@ -19,6 +19,7 @@ sys.path.append(str(Path(__file__).resolve().parents[1]))
 
 from common import figures, results, setup, training
 from common.data import Labelled
+from common.runs import beats, repetitions, summary
 from hw2 import p2_suspects, p2_tables
 from hw2.p2_data import CLASSES, known_dirty
 from hw2.p2_recipes import TABLE
@@ -51,7 +52,7 @@ def claims(rows: dict[str, dict]) -> list[dict]:
     words = "cleaning raises validation accuracy: the best row beats none by more than the spread over the seeds"
     best = max(values, key=values.get)
     return [
-        {"claim": words, "holds": p2_tables.beats(rows[best], rows["none"]), "best": best},
+        {"claim": words, "holds": beats(rows[best], rows["none"]), "best": best},
         {"claim": "dropping 4000 raises it most", "holds": best == "drop 4000", **values},
     ]
 
@@ -68,7 +69,7 @@ def detection(names: list[str], scores: Tensor, dirty: set[str]) -> dict[str, di
 def train_rows(recipe, weights: str, runtime: setup.Runtime, args: argparse.Namespace) -> tuple[dict[str, list], dict, Labelled, Tensor]:
     """Every row's histories; of the first seed what the scores find, its training images and their scores."""
     runs, first = {name: [] for name in DROPPED}, None
-    for once in p2_tables.repetitions(args):
+    for once in repetitions(args):
         splits = p2_tables.load_splits(once)
         scores = p2_suspects.score(splits, runtime, once)
         first = first or (detection(splits.train.names, scores, known_dirty(args.data)), splits.train, scores)
@@ -81,7 +82,7 @@ def train_rows(recipe, weights: str, runtime: setup.Runtime, args: argparse.Name
 @setup.on_rank_zero
 def write(args: argparse.Namespace, runtime: setup.Runtime, recipe, weights: str, runs, found: dict, split: Labelled, scores) -> dict:
     """The item."""
-    rows = {name: p2_tables.summary(histories) for name, histories in runs.items()}
+    rows = {name: summary(histories) for name, histories in runs.items()}
     return results.write_result(
         args,
         runtime,

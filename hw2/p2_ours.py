@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from common import classification, setup, training
 from common.data import Labelled, Splits
 from hw2 import p2_models, p2_tables
-from hw2.p2_data import CLASSES, NORMALISED, load_unlabeled, take
+from hw2.p2_data import CLASSES, NORMALISED, load_unlabeled
 from hw2.p2_recipes import OURS, Recipe
 
 DIRTY_SHARE = 0.13
@@ -49,17 +49,25 @@ def label_probabilities(splits: Splits, recipe: Recipe, runtime: setup.Runtime, 
     order = torch.randperm(len(splits.train), generator=torch.Generator().manual_seed(args.seed))
     halves, found = order.chunk(2), torch.empty(len(order))
     for number, (seen, unseen) in enumerate((halves, halves[::-1])):
-        half = Splits(splits.name, take(splits.train, seen), splits.validation)
+        half = Splits(splits.name, splits.train.take(seen), splits.validation)
         model, _, _ = train_stage(f"fold{number + 1}", recipe, half, runtime, args)
-        held = take(splits.train, unseen)
+        held = splits.train.take(unseen)
         found[unseen] = probabilities(model, held.images, runtime).gather(1, held.target[:, None])[:, 0]
     return found
 
 
-def clean(splits: Splits, recipe: Recipe, runtime: setup.Runtime, args: argparse.Namespace) -> Splits:
-    """The splits without the training images whose own label is least probable."""
-    kept = label_probabilities(splits, recipe, runtime, args).argsort()[round(DIRTY_SHARE * len(splits.train)) :]
-    return Splits(splits.name, take(splits.train, kept.sort().values), splits.validation)
+def clean(splits: Splits, recipe: Recipe, runtime: setup.Runtime, args: argparse.Namespace) -> tuple[Splits, list[str]]:
+    """The splits without the training images whose own label is least probable, and the names of those."""
+    order, count = label_probabilities(splits, recipe, runtime, args).argsort(), round(DIRTY_SHARE * len(splits.train))
+    kept = Splits(splits.name, splits.train.take(order[count:].sort().values), splits.validation)
+    return kept, splits.train.take(order[:count]).names
+
+
+@setup.on_rank_zero
+def write_dropped(path: Path, names: list[str]) -> None:
+    """The names of the images dropped, a csv that hw1/p3_ssl_pretrain.py leaves out too."""
+    with setup.replacing(path) as temporary:
+        temporary.write_text("\n".join(["filename", *sorted(names)]) + "\n")
 
 
 def with_soft_labels(splits: Splits, teacher: nn.Module, images: Tensor, smoothing: float, runtime: setup.Runtime) -> Splits:
@@ -76,10 +84,11 @@ def train(splits: Splits, recipe: Recipe, runtime: setup.Runtime, args: argparse
     fold, teacher = (
         replace(recipe, epochs=max(1, round(recipe.epochs * epochs / OURS.epochs))) for epochs in (FOLD_EPOCHS, TEACHER_EPOCHS)
     )
-    cleaned = clean(splits, fold, runtime, args)
+    cleaned, dropped = clean(splits, fold, runtime, args)
     model, before, _ = train_stage("teacher", teacher, cleaned, runtime, args)
     both = with_soft_labels(cleaned, model, unlabeled, recipe.label_smoothing, runtime)
     _, history, folder = train_stage("best", replace(recipe, label_smoothing=0.0), both, runtime, args)
+    write_dropped(folder / "dropped.csv", dropped)
     steps = {
         "labelled images kept": len(cleaned.train),
         "unlabelled images, softly labelled by the teacher": len(unlabeled),

@@ -9,7 +9,7 @@ from torch import Tensor
 from common import classification, setup, training
 from common.data import Labelled, Splits
 from hw2 import p2_models, p2_tables
-from hw2.p2_data import NORMALISED, take
+from hw2.p2_data import NORMALISED
 from hw2.p2_recipes import SCORER
 
 ALL = 20_700  # the course's training images after the split
@@ -43,7 +43,7 @@ def share(count: int, images: int) -> int:
 
 def without(splits: Splits, scores: Tensor, count: int) -> Splits:
     """The splits without the `count` training images of the lowest scores."""
-    return Splits(splits.name, take(splits.train, scores.argsort()[count:].sort().values), splits.validation)
+    return Splits(splits.name, splits.train.take(scores.argsort()[count:].sort().values), splits.validation)
 
 
 def precision_recall(names: list[str], scores: Tensor, count: int, dirty: set[str]) -> tuple[float, float]:

@@ -1,10 +1,10 @@
 """What cv22's tables 2.3 and 2.4 share: short trainings repeated over seeds, and the mean and spread of their accuracies."""
 
 import argparse
-import statistics
 
-from common import classification, figures, results, setup, training
+from common import classification, figures, setup, training
 from common.data import Splits
+from common.runs import add_seeds, ended, keep_history, repetitions
 from hw2 import p2_models
 from hw2.p2_data import NORMALISED, load_cifar
 from hw2.p2_recipes import TABLE, Recipe
@@ -16,15 +16,9 @@ QUICK_IMAGES = (20, 20)  # training and validation images of each class
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of a table's script."""
-    parser.add_argument("--seeds", type=setup.positive_int, help="repetitions, from --seed on (default: 3, quick 1)")
+    add_seeds(parser)
     setup.add_training_arguments(parser)
     setup.add_common_arguments(parser)
-
-
-def repetitions(args: argparse.Namespace) -> list[argparse.Namespace]:
-    """The arguments once for each seed."""
-    count = args.seeds or (1 if args.quick else 3)
-    return [argparse.Namespace(**vars(args) | {"seed": seed}) for seed in range(args.seed, args.seed + count)]
 
 
 def load_splits(args: argparse.Namespace) -> Splits:
@@ -38,28 +32,18 @@ def train_row(name: str, recipe: Recipe, weights: str, splits: Splits, runtime: 
     setup.log(f"{name}, seed {args.seed}, {len(splits.train)} training images:")
     folder = setup.writable_folder(training.run_folder(args, f"cv22-{name.replace(' ', '-')}", splits.name))
     settings = run_settings(recipe, weights, splits, runtime, args)
-    ended = setup.from_rank_zero(lambda: results.read_json(folder / "history.json"))
-    if args.resume and ended.get("settings") == settings:
-        setup.log(f"  has ended: {folder / 'history.json'}")
-        return ended["history"]
+    if args.resume and (history := ended(folder, settings)):
+        return history
     setup.seed_everything(args.seed)
     model = p2_models.build(recipe.network, weights)
     history = classification.train(model, recipe, splits, NORMALISED, folder, settings, runtime, args)
-    keep_history(folder, {"settings": settings, "history": history})
+    keep_history(folder, settings, history)
     return history
 
 
 def run_settings(recipe: Recipe, weights: str, splits: Splits, runtime: setup.Runtime, args: argparse.Namespace) -> dict:
     """What a checkpoint says of its training."""
     return recipe.settings() | {"weights": weights, "seed": args.seed, "data": splits.describe(), "precision": runtime.precision()}
-
-
-@setup.on_rank_zero
-def keep_history(folder, content: dict) -> None:
-    """Write history.json and remove the checkpoints: 300 MB a training."""
-    results.write_json(folder / "history.json", content)
-    for name in ("best.pth", "last.pth"):
-        (folder / name).unlink(missing_ok=True)
 
 
 def own_fields(args: argparse.Namespace, recipe: Recipe, weights: str, runs: dict[str, list[list[dict]]]) -> dict:
@@ -74,25 +58,6 @@ def own_fields(args: argparse.Namespace, recipe: Recipe, weights: str, runs: dic
         "deviations": training.deviations(TABLE, recipe, weights) + [f"{len(seeds)} seeds, not 3"] * (len(seeds) < 3),
         "settings": settings,
     }
-
-
-def summary(histories: list[list[dict]]) -> dict[str, float]:
-    """Mean and standard deviation, over the repetitions, of the last epoch's accuracies; one repetition has no deviation."""
-    found = {}
-    for split in ACCURACIES:
-        values = [history[-1][f"{split}_accuracy"] for history in histories]
-        found[split] = statistics.fmean(values)
-        if len(values) > 1:
-            found[f"{split} sd"] = statistics.stdev(values)
-    return found
-
-
-def beats(better: dict[str, float], worse: dict[str, float]) -> bool | None:
-    """Whether one row's validation accuracy is above another's by more than their spreads; None where one run cannot tell."""
-    if "validation sd" not in better or "validation sd" not in worse:
-        return None
-    spread = (better["validation sd"] ** 2 + worse["validation sd"] ** 2) ** 0.5
-    return better["validation"] - worse["validation"] > spread
 
 
 def draw(rows: dict[str, dict], reported: dict[str, dict], title: str):

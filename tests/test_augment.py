@@ -13,13 +13,16 @@ from common.augment import (
     Cutout,
     Flip,
     GaussianBlur,
+    Grayscale,
     Normalise,
     OneOf,
     PerImage,
     Pipeline,
     RandomErasing,
     Resize,
+    ResizedCrop,
     Rotate,
+    Sometimes,
 )
 
 IMAGES = torch.randint(0, 256, (6, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
@@ -71,6 +74,38 @@ def test_colour_jitter_as_torchvision():
         for kind in row[3:].argsort().tolist():
             expected = adjust[kind](expected, float(1 + (2 * row[kind] - 1) * strength[kind]))
         assert (out[i].int() - expected.int()).abs().max() <= 1 and (out[i] != expected).float().mean() < 0.01
+
+
+def test_resized_crop_as_torchvision():
+    u = torch.rand(40, 23, generator=torch.Generator().manual_seed(7))
+    images, operation = IMAGES.repeat(7, 1, 1, 1)[:40], ResizedCrop()
+    out, boxes = operation(images, u), operation.boxes(u, 32, 32).int().tolist()
+    for i, box in enumerate(boxes):
+        expected = vision.resized_crop(images[i], *box, [32, 32])
+        expected = expected.flip(-1) if u[i, 22] < 0.5 else expected
+        assert (out[i].int() - expected.int()).abs().max() <= 1 and (out[i] != expected).float().mean() < 0.02
+
+
+def test_resized_crop_draws_boxes_as_torchvision_does():
+    u = torch.rand(4000, 23, generator=torch.Generator().manual_seed(8))
+    top, left, height, width = ResizedCrop((0.3, 1.0)).boxes(u, 32, 32).T
+    theirs = torch.tensor([transforms.RandomResizedCrop.get_params(IMAGES[0], [0.3, 1.0], [3 / 4, 4 / 3]) for _ in range(4000)]).float().T
+    assert (top + height <= 32).all() and (left + width <= 32).all() and min(height.min(), width.min()) > 10
+    for ours, other in zip(
+        (top, left, height * width, width / height), (theirs[0], theirs[1], theirs[2] * theirs[3], theirs[3] / theirs[2]), strict=True
+    ):
+        assert abs(ours.mean() - other.mean()) < 0.1 * other.std()
+    assert torch.equal(ResizedCrop((2.0, 3.0)).boxes(u[:1], 32, 32), torch.tensor([[0.0, 0, 32, 32]]))  # none fits: the whole image
+
+
+def test_sometimes_and_greyscale():
+    u = torch.tensor([[0.1], [0.6], [0.49], [0.5], [0.0], [0.99]])
+    out = Sometimes(0.5, Grayscale())(IMAGES, u)
+    for i, grey in enumerate([True, False, True, False, True, False]):
+        assert torch.equal(out[i], vision.rgb_to_grayscale(IMAGES[i], 3) if grey else IMAGES[i])
+    jitter = ColorJitter(0.5, 0.5, 0.5)
+    assert torch.equal(Sometimes(1.0, jitter)(IMAGES, U[:, :7]), jitter(IMAGES, U[:, 1:7]))
+    assert torch.equal(Sometimes(0.0, jitter)(IMAGES, U[:, :7]), IMAGES)
 
 
 def test_blur_as_torchvision():

@@ -10,6 +10,7 @@ from conftest import run_script
 
 from common import setup
 from common.data import Labelled, Splits
+from common.runs import beats, summary
 from common.setup import UsageError, load_checkpoint, save_checkpoint
 from hw2 import p2_augmentation, p2_cleaning, p2_data, p2_evaluate, p2_final, p2_models, p2_ours, p2_suspects, p2_synthetic, p2_tables
 
@@ -68,10 +69,10 @@ def test_combined_set_is_larger_by_six_tenths():
 
 def test_spread_decides_who_wins():
     histories = [[{"train_accuracy": 0.5, "validation_accuracy": value}] for value in (0.3, 0.4)]
-    row = p2_tables.summary(histories)
+    row = summary(histories)
     assert row["validation"] == pytest.approx(0.35) and row["validation sd"] == pytest.approx(0.0707, abs=1e-4)
-    assert p2_tables.beats(row | {"validation": 0.46}, row) and not p2_tables.beats(row | {"validation": 0.44}, row)
-    assert p2_tables.beats(p2_tables.summary(histories[:1]), row) is None
+    assert beats(row | {"validation": 0.46}, row) and not beats(row | {"validation": 0.44}, row)
+    assert beats(summary(histories[:1]), row) is None
 
 
 def test_cleaning_table(cifar, tmp_path):

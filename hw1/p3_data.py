@@ -1,0 +1,131 @@
+"""hw1 problem 3's data: images without labels to pre-train on, and a small labelled set to transfer to.
+
+The course's layout is `p3_data/mini/train/` (84x84, no labels) and `p3_data/office/{train,val}/` with `office/{train,val}.csv`. Where it is
+missing but the other problems' data are there, these stand in: hw2's unlabelled images for mini-ImageNet (its labelled ones for supervised
+pre-training), and for Office-Home p1_data, its training images cut to as many as Office-Home has.
+"""
+
+import argparse
+import csv
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from common.data import Labelled, Splits, decode_folder, image_files, load_annotations, load_p1, locate, refuse
+from common.setup import ROOT, UsageError, log
+from hw1 import p3_synthetic
+
+LAYOUT = "hw1_data/p3_data"
+CIFAR, P1 = "hw2_data/p2_data", "hw1_data/p1_data"
+STAND_INS = "stand-ins: p2_data of hw2, p1_data"
+OFFICE_TRAIN = 3951  # Office-Home's training images in the course
+SUFFIXES = (".jpg", ".jpeg", ".png")
+COLUMNS = ("id", "filename", "label")
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where images come from: `name` as results say it, `folder` with mini/ and office/, or for the stand-ins with hw1_data/, hw2_data/."""
+
+    name: str
+    folder: Path
+
+
+def find(args: argparse.Namespace) -> Source:
+    """`--data-dir`, or p3_data below `--data`, or stand-ins. Raises UsageError if what the user named holds nothing of this."""
+    if args.data_dir:
+        if not (args.data_dir / "office").is_dir():
+            raise UsageError(f"--data-dir {args.data_dir} has no folder office; name the folder that holds mini/ and office/")
+        return Source("p3_data", args.data_dir)
+    data = Path(args.data or ROOT / "data")
+    if args.data != "synthetic" and not (data / LAYOUT).exists() and (data / CIFAR).exists() and (data / P1).exists():
+        log(f"data: no {LAYOUT} in {data}: using hw2's p2_data and hw1's p1_data in its place")
+        return Source(STAND_INS, data)
+    folder, name = locate(args.data, LAYOUT, p3_synthetic.draw_p3)
+    return Source(name, folder)
+
+
+def load_unlabelled(source: Source, size: int) -> Tensor:
+    """The images to pre-train on, uint8 (N, 3, size, size)."""
+    folder = source.folder / CIFAR / "unlabeled" if source.name == STAND_INS else source.folder / "mini/train"
+    return decode_folder(image_files(folder, SUFFIXES), size, fit=True)
+
+
+def load_target(source: Source, size: int) -> tuple[Splits, list[str]]:
+    """The labelled set to transfer to, and its classes' names in the order of their numbers."""
+    if source.name == STAND_INS:
+        splits = load_p1(str(source.folder))
+        order = torch.randperm(len(splits.train), generator=torch.Generator().manual_seed(0))
+        return Splits(STAND_INS, splits.train.take(order[:OFFICE_TRAIN].sort().values), splits.validation), [str(i) for i in range(50)]
+    office = source.folder / "office"
+    rows = {split: read_rows(office / f"{split}.csv", office / split) for split in ("train", "val")}
+    classes = class_names(office / "train.csv", rows["train"])
+    train, validation = (labelled(office / f"{split}.csv", rows[split], office / split, classes, size) for split in rows)
+    return Splits(source.name, train, validation), classes
+
+
+def load_labelled(source: Source, size: int, excluded: set[str]) -> Labelled:
+    """The labelled images for supervised pre-training, without those of the names `excluded`. Raises UsageError if there are none."""
+    if source.name == STAND_INS:
+        found = load_annotations(source.folder / CIFAR / "annotations/train_annos.json")
+    else:
+        folder, path = source.folder / "mini/train", source.folder / "mini/train.csv"
+        if not path.exists():
+            raise UsageError(f"no {path}: the course's images have no labels; use its pretrain_model_SL.pt with p3_ssl_finetune.py --sl")
+        rows = read_rows(path, folder)
+        found = labelled(path, rows, folder, class_names(path, rows), size)
+    return found.take(torch.tensor([i for i, name in enumerate(found.names) if name not in excluded]))
+
+
+def read_excluded(path: Path | None) -> set[str]:
+    """The names in a csv's column `filename`. Raises UsageError if it is missing or has no such column."""
+    if path is None:
+        return set()
+    try:
+        with open(path, newline="") as file:
+            return {row["filename"] for row in csv.DictReader(file)}
+    except (OSError, UnicodeDecodeError, KeyError) as error:
+        raise UsageError(f"--exclude {path} cannot be read as a csv with the column filename ({error})") from None
+
+
+# ---- csv files with the columns id,filename,label ----
+
+
+def read_rows(path: Path, folder: Path) -> list[dict[str, str]]:
+    """The rows of a csv whose files are all in `folder`. Raises UsageError that names missing columns or the first missing files."""
+    try:
+        with open(path, newline="") as file:
+            rows = list(csv.DictReader(file))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UsageError(f"{path} cannot be read ({error}); give a csv with the columns {','.join(COLUMNS)}") from None
+    if not rows or not set(COLUMNS) <= rows[0].keys():
+        raise UsageError(f"{path} has no rows under the header '{','.join(COLUMNS)}'; restore the course's file")
+    there = {file.name for file in folder.iterdir()} if folder.is_dir() else set()
+    refuse(path, [f"{row['filename']} is not in {folder}" for row in rows if row["filename"] not in there])
+    return rows
+
+
+def class_names(path: Path, rows: list[dict[str, str]]) -> list[str]:
+    """The classes of a csv in the order of their numbers: whole numbers by value, any other text sorted.
+
+    Raises UsageError that names the rows that break off from whole numbers, or if there are fewer than two classes.
+    """
+    names = {row["label"] for row in rows}
+    whole = {name for name in names if name.isdecimal()}
+    if len(whole) > len(names) / 2:
+        refuse(
+            path, [f"{row['filename']} has label {row['label'] or 'missing'}, no whole number" for row in rows if row["label"] not in whole]
+        )
+    if len(names) < 2:
+        raise UsageError(f"{path} has one label, {names.pop()!r}, for all images; give the training csv with its labels")
+    return sorted(names, key=int) if names == whole else sorted(names)
+
+
+def labelled(path: Path, rows: list[dict[str, str]], folder: Path, classes: list[str], size: int) -> Labelled:
+    """The images of a csv's rows. Raises UsageError that names the rows of other labels than `classes`."""
+    number = {name: i for i, name in enumerate(classes)}
+    refuse(path, [f"{row['filename']} has label {row['label'] or 'missing'}, unknown" for row in rows if row["label"] not in number])
+    names, target = [row["filename"] for row in rows], torch.tensor([number[row["label"]] for row in rows])
+    return Labelled(decode_folder([folder / name for name in names], size, fit=True), target, names)

@@ -1,0 +1,73 @@
+"""hw1 problem 3, the graders' interface: label the images that a csv `id,filename,label` lists, with setting C's network.
+
+Writes a csv with the same columns, rows in the order of IMAGES_CSV, labels as the training data wrote them. The network is the p3.pth that
+p3_ssl_finetune.py leaves. An unreadable image is named on stderr, all others are still written, and the exit code is 1.
+
+    bash hw1/p3_inference.sh IMAGES_CSV IN_DIR OUT_CSV
+"""
+
+import argparse
+import csv
+import sys
+from pathlib import Path
+
+sys.path.append(str(Path(__file__).resolve().parents[1]))
+
+from common import classification, grading, setup, training
+from common.augment import Normalise, Pipeline
+from common.data import fitted
+from hw1 import p3_data, p3_models
+
+REMEDY = "make it with p3_ssl_pretrain.py and p3_ssl_finetune.py --setting C, or name one with --weights"
+
+
+def default_weights() -> Path:
+    """Setting C's network in results/, trained on the course's data or else on the stand-ins."""
+    folders = [setup.DEFAULT_OUT / "checkpoints" / name for name in ("f23-2.2-C", "f23-2.2-C-stand-ins")]
+    return next((folder / "p3.pth" for folder in folders if (folder / "p3.pth").exists()), folders[0] / "p3.pth")
+
+
+def build(settings: dict) -> p3_models.Transferred:
+    """The network that a checkpoint's settings name."""
+    backbone, dim = p3_models.build_backbone(settings["network"], settings["image_size"])
+    return p3_models.Transferred(backbone, dim, len(settings["classes"]))
+
+
+def main(args: argparse.Namespace) -> dict[str, str]:
+    """Write the csv; returns the labels by file name. Raises Incomplete if an image cannot be read."""
+    runtime, rows = setup.start(args), p3_data.read_rows(args.images_csv, args.in_dir)
+    model, state = training.load_trained(
+        args.weights or default_weights(), build, p3_models.names(), "hw1/p3_ssl_finetune.py", runtime, REMEDY
+    )
+    size, classes = state["settings"]["image_size"], state["settings"]["classes"]
+    files = [args.in_dir / row["filename"] for row in rows]
+
+    def predict(images):
+        return classification.predict(model, images, Pipeline(Normalise()), runtime, views=False)
+
+    numbers, problems = grading.classify(files, predict, size, fitted)
+    labels = {name: classes[number] for name, number in numbers.items()}
+    with setup.replacing(args.out_csv) as temporary, open(temporary, "w", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(p3_data.COLUMNS)
+        writer.writerows((row["id"], row["filename"], labels[row["filename"]]) for row in rows if row["filename"] in labels)
+    for problem in problems:
+        print(problem, file=sys.stderr)
+    grading.refuse_unread(labels, problems, args.out_csv)
+    return labels
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = setup.Parser(description=__doc__)
+    parser.add_argument("images_csv", type=Path)
+    parser.add_argument("in_dir", type=Path)
+    parser.add_argument("out_csv", type=Path)
+    parser.add_argument("--weights", type=Path, help="a p3.pth of p3_ssl_finetune.py (default: the one in results/)")
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    parser.set_defaults(seed=0)
+    return parser.parse_args(argv)
+
+
+if __name__ == "__main__":
+    setup.run(main, parse_args())

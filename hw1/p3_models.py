@@ -1,0 +1,70 @@
+"""hw1 problem 3's networks: any torchvision classifier without its last layer, and the classifier that all five settings share."""
+
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torchvision import models
+
+from common.setup import UsageError, load_weights
+from hw1.p1_models import head_name, last_linear
+
+SMALL = 64  # pixels: up to here a ResNet's stem is a 3x3 convolution of stride 1
+
+
+def names() -> list[str]:
+    """What --backbone takes: torchvision's classifiers."""
+    return models.list_models(models)
+
+
+def build_backbone(name: str, image_size: int) -> tuple[nn.Module, int]:
+    """torchvision's network `name` from random weights, its last linear layer removed, and the length of the features that it gives.
+
+    For images of up to 64 px a ResNet's 7x7 convolution of stride 2 becomes 3x3 of stride 1. Raises UsageError for an unknown name or a
+    network without a last linear layer.
+    """
+    if name not in names():
+        raise UsageError(f"--backbone {name}: torchvision has no such classifier; try resnet50 or resnet18")
+    model = models.get_model(name)
+    if isinstance(model, models.ResNet) and image_size <= SMALL:
+        model.conv1 = nn.Conv2d(3, 64, 3, padding=1, bias=False)
+    dim = last_linear(model).in_features
+    path, _, last = head_name(model).rpartition(".")
+    setattr(model.get_submodule(path), last, nn.Identity())
+    return model, dim
+
+
+class Classifier(nn.Sequential):
+    """The same in all five settings: features (N, dim) brought to mean 0 and variance 1, then one linear layer."""
+
+    def __init__(self, dim: int, classes: int):
+        super().__init__(nn.BatchNorm1d(dim, affine=False), nn.Linear(dim, classes))
+
+
+class Transferred(nn.Module):
+    """A backbone and the classifier: images (N, 3, H, W) to logits (N, classes)."""
+
+    def __init__(self, backbone: nn.Module, dim: int, classes: int):
+        super().__init__()
+        self.backbone = backbone
+        self.classifier = Classifier(dim, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.classifier(self.backbone(x))
+
+
+def load_backbone(model: nn.Module, state: dict[str, Tensor], path: Path) -> None:
+    """Copy a state dict of torchvision's network into the backbone; its last layer, if it is there, is left out.
+
+    Raises UsageError that names the first keys that do not fit.
+    """
+    own = model.state_dict()
+    state = state.get("model", state)
+    extra = {key for key in state if key not in own and key.split(".")[0] in ("fc", "classifier", "head", "heads")}
+    load_weights(model, {key: value for key, value in state.items() if key not in extra}, path)
+
+
+def features(backbone: nn.Module, batches) -> Tensor:
+    """The backbone's output for batches of images, in evaluation mode: (N, dim) on the CPU."""
+    backbone.eval()
+    return torch.cat([backbone(x).cpu() for x in batches])

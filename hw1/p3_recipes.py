@@ -1,0 +1,102 @@
+"""How the networks of hw1 problem 3 are trained: what f23 states, and our choice for the rest.
+
+Stated: the augmentation, Adam with learning rate 1e-4, batches of 100, ResNet-50; by the course 128 px and the same classifier in all
+settings. Chosen: epochs, everything of the supervised pre-training and of the fine-tuning. The report's colour jitter of three numbers is
+read as brightness, contrast and saturation. The stand-ins and the quick form use a ResNet-18 at their images' 32 px.
+"""
+
+import argparse
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from common import setup, training
+from common.augment import ColorJitter, Crop, Flip, GaussianBlur, Grayscale, Normalise, Pipeline, ResizedCrop, Sometimes
+from common.training import Schedule, constant, one_cycle
+from hw1 import p3_data
+from hw1.p3_data import Source
+
+COLOURS = (Sometimes(0.3, ColorJitter(0.8, 0.8, 0.2)), Sometimes(0.2, Grayscale()))
+BLUR = Sometimes(0.2, GaussianBlur(3, (1.0, 2.0)))
+STATED = (*COLOURS, Flip(), BLUR, Normalise())
+CROPPED = (*COLOURS, BLUR, ResizedCrop(), Normalise())  # --crop: the original's crop in the place of Resize and CenterCrop
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One training."""
+
+    epochs: int
+    batch_size: int
+    optimiser: str
+    lr: float
+    augment: tuple
+    backbone: str = "resnet50"
+    image_size: int = 128
+    momentum: float = 0.9
+    nesterov: bool = True
+    weight_decay: float = 0.0
+    schedule: Schedule = constant
+    label_smoothing: float = 0.0
+    clip: float = 0.0
+    validation_batch: int = 250
+    keep: str = "last"
+    pretrained: bool = False
+
+    def train_pipeline(self, epoch: int) -> Pipeline:
+        """The augmentation of an epoch, counted from 0."""
+        return Pipeline(*self.augment)
+
+    def kept_epochs(self) -> tuple[int, ...]:
+        """No epoch is kept for a figure."""
+        return ()
+
+    def settings(self) -> dict:
+        """Every hyper-parameter as plain JSON values."""
+        plain = asdict(replace(self, augment=())) | {"network": self.backbone}
+        del plain["augment"], plain["backbone"]
+        return plain | {"schedule": self.schedule.__name__, "transforms": repr(self.train_pipeline(0))}
+
+
+PRETRAIN = Recipe(epochs=500, batch_size=100, optimiser="adam", lr=1e-4, augment=STATED)
+SUPERVISED = Recipe(
+    epochs=30, batch_size=128, optimiser="sgd", lr=0.1, augment=(Crop(4), Flip(), Normalise()), weight_decay=5e-4, schedule=one_cycle
+)
+FINETUNE = Recipe(  # settings A, B and C: backbone and classifier
+    epochs=30, batch_size=64, optimiser="adam", lr=5e-4, augment=(Crop(4), Flip(), Normalise()), schedule=one_cycle
+)
+CLASSIFIER = Recipe(epochs=30, batch_size=64, optimiser="adam", lr=5e-4, augment=(), schedule=one_cycle)  # D and E, on features
+SMALL = {"backbone": "resnet18", "image_size": 32}  # for the stand-ins
+STAND_INS = {PRETRAIN: SMALL | {"epochs": 20}, SUPERVISED: SMALL | {"epochs": 10}, FINETUNE: SMALL, CLASSIFIER: SMALL}
+QUICK = {
+    PRETRAIN: SMALL | {"epochs": 5, "lr": 1e-3},
+    SUPERVISED: SMALL | {"epochs": 5, "lr": 0.05},
+    FINETUNE: SMALL | {"epochs": 10},
+    CLASSIFIER: SMALL | {"epochs": 10},
+}
+QUICK_UNLABELLED, QUICK_LABELLED = 2000, (10, 10)  # images; training and validation images of each class
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options that both trainings have."""
+    parser.add_argument("--backbone", help="a classifier of torchvision (default: resnet50, on the stand-ins and quick resnet18)")
+    parser.add_argument("--image-size", type=setup.positive_int, help="input pixels (default: 128, on the stand-ins and quick 32)")
+    parser.add_argument("--data-dir", type=Path, help="the folder with mini/ and office/, whatever its name")
+
+
+def adapt(recipe: Recipe, args: argparse.Namespace, source: Source) -> Recipe:
+    """One of the recipes above for this data, in its quick form if asked for, with the user's changes."""
+    small = QUICK[recipe] if args.quick else {} if source.name == "p3_data" else STAND_INS[recipe]
+    chosen = {"backbone": args.backbone} if args.backbone else {}
+    return replace(recipe, **small | chosen | training.changes(args))
+
+
+def pretraining(args: argparse.Namespace, source: Source) -> Recipe:
+    """BYOL's recipe."""
+    recipe = adapt(PRETRAIN, args, source)
+    return replace(recipe, augment=CROPPED) if args.crop else recipe
+
+
+def run_folder(args: argparse.Namespace, name: str, source: Source) -> Path:
+    """Where a training keeps its checkpoints."""
+    parts = [f"f23-{name}"] + ["stand-ins"] * (source.name == p3_data.STAND_INS) + [args.backbone] * (args.backbone is not None)
+    return training.run_folder(args, "-".join(parts), source.name)

@@ -1,0 +1,194 @@
+"""hw1 problem 3, item 2.1 of f23: pre-train a backbone with BYOL on images without labels.
+
+The report states BYOL with its defaults on a ResNet-50, batch 100, Adam lr 1e-4, and the augmentation of p3_recipes.STATED; `--crop` puts
+the original's RandomResizedCrop back. Every epoch logs the loss, the signs of a collapse, and the accuracy of nearest neighbours on the
+labelled set. `--supervised` trains the other backbone of item 2.2, with labels, on the stand-in. Writes OUT/checkpoints/f23-byol*/ (or
+f23-supervised*/) with last.pth and backbone.pth, a bare state dict in torchvision's names, and results/f23-2.1.{json,png}.
+
+    python hw1/p3_ssl_pretrain.py
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from tqdm import tqdm
+
+sys.path.append(str(Path(__file__).resolve().parents[1]))
+
+from common import classification, figures, results, setup, training
+from common.augment import Normalise, Pipeline
+from common.data import Labelled, Splits, batches
+from hw1 import byol, p3_data, p3_models, p3_recipes
+from hw1.byol import BYOL
+
+STATED = {
+    "network": "resnet50",
+    "optimiser": "adam",
+    "lr": 1e-4,
+    "batch_size": 100,
+    "transforms": "ColorJitter(0.8, 0.8, 0.2) p 0.3, Grayscale p 0.2, Flip, GaussianBlur(3, 1-2) p 0.2, Resize, CenterCrop, Normalise",
+}
+PROBE = 2000  # labelled images on each side that the nearest neighbours are sought among and for
+NEIGHBOURS, TEMPERATURE = 20, 0.07
+
+
+# ---- BYOL ----
+
+
+def train_epoch(model: nn.Module, networks: BYOL, optimiser, images: Tensor, recipe, runtime: setup.Runtime, epoch: int, seed: int) -> dict:
+    """One pass over the images, `epoch` counted from 0; `model` is `networks` as it trains in parallel.
+
+    Returns the mean loss and the share of images whose two views were identical. Raises Incomplete if all were.
+    """
+    model.train()
+    setup.seed_everything(seed, epoch, setup.rank())
+    generator = torch.Generator().manual_seed(setup.mixed_seed(seed, epoch))
+    pipeline, steps = recipe.train_pipeline(epoch), -(-len(images) // recipe.batch_size)
+    loss_sum, same, count = torch.zeros((), device=runtime.device), torch.zeros((), device=runtime.device), 0
+    walk = batches(len(images), recipe.batch_size, generator, 2 * pipeline.draws)
+    for step, (index, u, weight) in enumerate(tqdm(walk, f"epoch {epoch + 1}", steps, leave=False, disable=setup.rank() > 0 or None)):
+        training.set_lr(optimiser, recipe.lr * recipe.schedule(epoch + step / steps, recipe.epochs))
+        chosen = images[index.to(images.device)]
+        view1, view2 = (pipeline(chosen, draws) for draws in u.to(runtime.device).chunk(2, 1))
+        with runtime.autocast():
+            loss = model(view1, view2)
+        optimiser.zero_grad(set_to_none=True)
+        (loss * weight).backward()
+        optimiser.step()
+        networks.update_target()
+        loss_sum += loss.detach() * len(index)
+        same += byol.identical(view1, view2).sum()
+        count += len(index)
+    loss_sum, same, count = setup.total(loss_sum, same, count)
+    if same == count:
+        raise setup.Incomplete("both views of every image were identical: the augmentation changes nothing, and nothing can be learnt")
+    return {"train_loss": loss_sum / count, "identical_views": same / count}
+
+
+@setup.evaluation()
+def observe(encoder: nn.Module, probe: Splits, runtime: setup.Runtime) -> dict:
+    """The signs of a collapse on the probe's training images, and the nearest neighbours' accuracy on its validation images."""
+    normalised, nothing = Pipeline(Normalise()), torch.empty(0, 0)
+    feats = {}
+    for split in ("train", "validation"):
+        parts = getattr(probe, split).images.split(250)
+        feats[split] = p3_models.features(encoder, (normalised(images.to(runtime.device), nothing) for images in parts))
+    found = nearest_labels(feats["train"], probe.train.target, feats["validation"])
+    accuracy = (found == probe.validation.target).double().mean()
+    return byol.collapse(feats["train"]) | {"knn_accuracy": float(accuracy)}
+
+
+def nearest_labels(feats: Tensor, target: Tensor, query: Tensor) -> Tensor:
+    """Labels (M,) of `query` (M, D): the 20 nearest `feats` (N, D) by cosine vote with weight exp(cosine / 0.07) (Wu et al., 2018)."""
+    cosine = F.normalize(query, dim=1) @ F.normalize(feats, dim=1).T
+    nearest = cosine.topk(min(NEIGHBOURS, len(feats)), 1)
+    votes = torch.zeros(len(query), int(target.max()) + 1)
+    return votes.scatter_add_(1, target[nearest.indices], (nearest.values / TEMPERATURE).exp()).max(1).indices
+
+
+def some(split: Labelled, count: int) -> Labelled:
+    """Up to `count` images, evenly over the whole split."""
+    return split.take(torch.linspace(0, len(split) - 1, min(count, len(split))).long())
+
+
+def pretrain(args: argparse.Namespace, runtime: setup.Runtime, source: p3_data.Source) -> dict:
+    """Item 2.1; returns the result."""
+    recipe = p3_recipes.pretraining(args, source)
+    images = p3_data.load_unlabelled(source, recipe.image_size)[: p3_recipes.QUICK_UNLABELLED if args.quick else None].to(runtime.device)
+    target, _ = p3_data.load_target(source, recipe.image_size)
+    probe = Splits(target.name, some(target.train, PROBE), some(target.validation, PROBE))
+    networks = runtime.place(BYOL(*p3_models.build_backbone(recipe.backbone, recipe.image_size)))
+    optimiser, parallel = training.make_optimiser(networks, recipe), setup.parallel(networks, runtime)
+    folder = setup.writable_folder(p3_recipes.run_folder(args, "byol" + "-crop" * args.crop, source))
+    data = {"name": source.name, "unlabelled": len(images), "probe": [len(probe.train), len(probe.validation)]}
+    settings = recipe.settings() | {"decay": byol.DECAY, "seed": args.seed, "data": data, "precision": runtime.precision()}
+
+    def one_epoch(epoch: int) -> dict:
+        numbers = train_epoch(parallel, networks, optimiser, images, recipe, runtime, epoch, args.seed)
+        setup.synchronise_buffers(networks)
+        return numbers | observe(networks.online_encoder, probe, runtime)
+
+    history = training.walk(recipe, networks, optimiser, folder, settings, args.resume, one_epoch)
+    setup.save_checkpoint(folder / "backbone.pth", networks.online_encoder.state_dict())
+    return write(args, runtime, recipe, settings, history)
+
+
+def draw(history: list[dict]):
+    """Loss, signs of a collapse and nearest neighbours' accuracy over the epochs."""
+    figure, grid = figures.new_figure(1, 3, height=3.6)
+    panels = {"loss (0 to 8)": ("train_loss",), "representation": ("spread", "dead", "identical_views"), "20 nearest": ("knn_accuracy",)}
+    for axes, (title, keys) in zip(grid[0], panels.items(), strict=True):
+        for key in keys:
+            axes.plot([epoch["epoch"] for epoch in history], [epoch[key] for epoch in history], label=key.replace("_", " "))
+        axes.set(xlabel="epoch", title=title)
+        axes.set_ylim(bottom=0)
+        axes.legend()
+    return figure
+
+
+@setup.on_rank_zero
+def write(args: argparse.Namespace, runtime: setup.Runtime, recipe, settings: dict, history: list[dict]) -> dict:
+    """The item."""
+    last = {key: history[-1][key] for key in ("train_loss", "spread", "dead", "identical_views", "knn_accuracy")}
+    full = p3_recipes.PRETRAIN
+    return results.write_result(
+        args,
+        runtime,
+        "f23 2.1",
+        "pre-training with BYOL" + " and random resized crops" * args.crop,
+        figures={"": draw(history)},
+        reported=STATED,
+        reproduced={key: settings[key] for key in STATED} | {"after the last epoch": last},
+        claims=[],
+        data=settings["data"],
+        settings=settings,
+        weights="none",
+        deviations=training.deviations(full, recipe, "none")
+        + [f"{recipe.backbone}, not {full.backbone}"] * (recipe.backbone != full.backbone),
+        training_seconds=round(sum(epoch["seconds"] for epoch in history), 1),
+    )
+
+
+# ---- with labels ----
+
+
+def pretrain_supervised(args: argparse.Namespace, runtime: setup.Runtime, source: p3_data.Source) -> dict:
+    """The backbone of settings B and D; returns its last epoch's numbers."""
+    recipe = p3_recipes.adapt(p3_recipes.SUPERVISED, args, source)
+    images = p3_data.load_labelled(source, recipe.image_size, p3_data.read_excluded(args.exclude))
+    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(args.seed))
+    order = order[: p3_recipes.QUICK_UNLABELLED if args.quick else None]
+    cut = int(0.9 * len(order))
+    splits = Splits(source.name, images.take(order[:cut]), images.take(order[cut:]))
+    model = p3_models.Transferred(*p3_models.build_backbone(recipe.backbone, recipe.image_size), int(images.target.max()) + 1)
+    folder = setup.writable_folder(p3_recipes.run_folder(args, "supervised", source))
+    settings = recipe.settings() | {"seed": args.seed, "data": splits.describe(), "precision": runtime.precision()}
+    history = classification.train(model, recipe, splits, Pipeline(Normalise()), folder, settings, runtime, args)
+    setup.save_checkpoint(folder / "backbone.pth", model.backbone.state_dict())
+    return history[-1]
+
+
+def main(args: argparse.Namespace) -> dict:
+    """Pre-train one backbone; returns the result, or the last epoch's numbers of supervised training."""
+    runtime = setup.start(args)
+    return (pretrain_supervised if args.supervised else pretrain)(args, runtime, p3_data.find(args))
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = setup.Parser(description=__doc__)
+    parser.add_argument("--crop", action="store_true", help="RandomResizedCrop, as the original, for Resize and CenterCrop")
+    parser.add_argument("--supervised", action="store_true", help="train with the labels of the stand-in instead")
+    parser.add_argument("--exclude", type=Path, help="with --supervised: a csv whose column filename names images to leave out")
+    p3_recipes.add_arguments(parser)
+    setup.add_training_arguments(parser, weights=False)
+    setup.add_common_arguments(parser)
+    return parser.parse_args(argv)
+
+
+if __name__ == "__main__":
+    setup.run(main, parse_args())

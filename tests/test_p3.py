@@ -1,0 +1,305 @@
+"""hw1 problem 3: BYOL against its definition, the two scripts and the graders' script on drawn images, bad input."""
+
+import argparse
+import csv
+import math
+import shutil
+
+import pytest
+import torch
+from conftest import run_script
+from torch import nn
+from torchvision import models
+
+from common import setup
+from common.augment import Flip, Normalise
+from common.setup import Incomplete, UsageError, load_checkpoint
+from hw1 import byol, p3_data, p3_inference, p3_models, p3_recipes, p3_ssl_finetune, p3_ssl_pretrain, p3_synthetic
+from hw1.byol import BYOL
+
+CPU = setup.Runtime(torch.device("cpu"), False)
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory):
+    """A --data folder with a small p3_data. Read only: tests that break something copy it."""
+    folder = tmp_path_factory.mktemp("p3")
+    p3_synthetic.draw_p3(folder / "hw1_data/p3_data", 60, 50, 50)
+    return folder
+
+
+def call(script, data, out, *options):
+    return script.main(script.parse_args(["--data", str(data), "--out", str(out), "--quick", "--batch-size", "20", *options]))
+
+
+@pytest.fixture(scope="module")
+def trained(drawn, tmp_path_factory):
+    """The folder of both backbones and of all five settings, and the item 2.2."""
+    out = tmp_path_factory.mktemp("trained")
+    for options in ([], ["--supervised"]):
+        call(p3_ssl_pretrain, drawn, out, "--epochs", "1", *options)
+    return out, call(p3_ssl_finetune, drawn, out, *again(out))
+
+
+def read(path) -> list[dict]:
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def again(out) -> list[str]:
+    """The options of the settings trained once."""
+    ssl, sl = (next(out.glob(f"checkpoints/f23-{name}-*/backbone.pth")) for name in ("byol", "supervised"))
+    return ["--epochs", "2", "--seeds", "2", "--ssl", str(ssl), "--sl", str(sl)]
+
+
+def small() -> BYOL:
+    torch.manual_seed(0)
+    return BYOL(nn.Sequential(nn.Flatten(), nn.Linear(12, 5), nn.BatchNorm1d(5)), 5, projection=3, hidden=7)
+
+
+def views() -> tuple[torch.Tensor, torch.Tensor]:
+    return tuple(torch.randn(4, 3, 2, 2, generator=torch.Generator().manual_seed(seed)) for seed in (1, 2))
+
+
+# ---- BYOL ----
+
+
+def test_loss_by_hand():
+    prediction = torch.tensor([[2.0, 0.0], [1.0, 0.0], [1.0, 0.0], [1.0, 1.0]])
+    projection = torch.tensor([[5.0, 0.0], [0.0, 1.0], [-3.0, 0.0], [1.0, 0.0]])
+    assert byol.regression_loss(prediction, projection).tolist() == pytest.approx([0, 2, 4, 2 - math.sqrt(2)])
+
+
+def test_loss_is_symmetric_and_compares_prediction_with_the_other_view():
+    networks, (one, two) = small(), views()
+    expected = sum(byol.regression_loss(networks.predict(a), networks.project(b)) for a, b in ((one, two), (two, one))).mean()
+    assert networks(one, two).item() == pytest.approx(expected.item()) == pytest.approx(networks(two, one).item())
+
+
+def test_target_has_no_gradient_and_the_online_network_has():
+    networks = small()
+    networks(*views()).backward()
+    for name, parameter in networks.named_parameters():
+        assert (parameter.grad is None) == (not parameter.requires_grad) == name.startswith("target"), name
+
+
+def test_moving_average_after_the_optimiser_step():
+    networks = small()
+    before = [parameter.clone() for parameter in networks.target_encoder.parameters()]
+    optimiser = torch.optim.Adam(networks.parameters(), 0.1)
+    images = torch.randint(0, 256, (4, 3, 2, 2), dtype=torch.uint8)
+    recipe = p3_recipes.Recipe(1, 4, "adam", 0.1, (Flip(), Normalise()))
+    p3_ssl_pretrain.train_epoch(networks, networks, optimiser, images, recipe, CPU, 0, 0)
+    online = list(networks.online_encoder.parameters())
+    assert not torch.equal(online[0], before[0])
+    for old, now, new in zip(before, networks.target_encoder.parameters(), online, strict=True):
+        torch.testing.assert_close(now, 0.99 * old + 0.01 * new)
+
+
+def test_identical_views_are_counted_and_refused_if_all_are():
+    one, two = views()
+    two[1] = one[1]
+    assert byol.identical(one, two).tolist() == [False, True, False, False]
+    networks, images = small(), torch.randint(0, 256, (40, 3, 2, 2), dtype=torch.uint8)
+    optimiser = torch.optim.Adam(networks.parameters())
+    recipe = p3_recipes.Recipe(1, 8, "adam", 0.1, (Flip(), Normalise()))
+    found = p3_ssl_pretrain.train_epoch(networks, networks, optimiser, images, recipe, CPU, 0, 0)
+    assert 0.3 < found["identical_views"] < 0.7
+    recipe = p3_recipes.Recipe(1, 8, "adam", 0.1, (Normalise(),))
+    with pytest.raises(Incomplete, match="identical"):
+        p3_ssl_pretrain.train_epoch(networks, networks, optimiser, images, recipe, CPU, 0, 0)
+
+
+def test_signs_of_a_collapse():
+    feats = torch.randn(500, 40, generator=torch.Generator().manual_seed(0))
+    assert byol.collapse(feats)["spread"] == pytest.approx(1, abs=0.05) and byol.collapse(feats)["dead"] == 0
+    feats[:, :10] = 0
+    assert byol.collapse(feats)["dead"] == 0.25
+    assert byol.collapse(feats[:1].expand(500, -1)) == {"spread": pytest.approx(0, abs=1e-5), "dead": 1}
+
+
+def test_nearest_labels_weigh_their_votes():
+    feats, target = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.1, 1.0]]), torch.tensor([0, 1, 1])
+    assert p3_ssl_pretrain.nearest_labels(feats, target, torch.tensor([[3.0, 0.1], [0.1, 2.0]])).tolist() == [0, 1]
+
+
+# ---- backbones ----
+
+
+@pytest.mark.parametrize("name, size, dim", [("resnet18", 32, 512), ("resnet50", 128, 2048), ("mobilenet_v3_small", 64, 1024)])
+def test_any_torchvision_backbone(name, size, dim):
+    backbone, found = p3_models.build_backbone(name, size)
+    assert found == dim and backbone.eval()(torch.zeros(1, 3, size, size)).shape == (1, dim)
+
+
+def test_published_layout_loads_and_another_network_is_refused(tmp_path):
+    state = models.resnet18().state_dict()
+    backbone, _ = p3_models.build_backbone("resnet18", 128)
+    p3_models.load_backbone(backbone, state, tmp_path)
+    assert torch.equal(backbone.layer1[0].conv1.weight, state["layer1.0.conv1.weight"])
+    with pytest.raises(UsageError, match=r"another model.*layer"):
+        p3_models.load_backbone(p3_models.build_backbone("resnet50", 128)[0], state, tmp_path)
+    with pytest.raises(UsageError, match="no such classifier"):
+        p3_models.build_backbone("resnet19", 32)
+
+
+# ---- the scripts ----
+
+
+def test_pretraining_resumes_to_the_same_result(drawn, tmp_path):
+    whole = call(p3_ssl_pretrain, drawn, tmp_path / "whole", "--epochs", "2")
+    folder = tmp_path / "parts/checkpoints"
+    call(p3_ssl_pretrain, drawn, tmp_path / "parts", "--epochs", "1")
+    (folder / "f23-byol-quick-epochs1-batch_size20").rename(folder / "f23-byol-quick-epochs2-batch_size20")
+    last = next(folder.glob("*/last.pth"))
+    state = load_checkpoint(last, "")
+    state["settings"]["epochs"] = 2
+    torch.save(state, last)
+    parts = call(p3_ssl_pretrain, drawn, tmp_path / "parts", "--epochs", "2", "--resume")
+    assert parts["reproduced"] == whole["reproduced"]
+    backbones = [load_checkpoint(next((tmp_path / name).glob("checkpoints/*/backbone.pth")), "") for name in ("whole", "parts")]
+    assert all(torch.equal(backbones[0][key], backbones[1][key]) for key in backbones[0])
+    assert backbones[0].keys() == {key for key in models.resnet18().state_dict() if not key.startswith("fc.")}
+
+
+def test_crop_is_another_run(drawn, tmp_path):
+    found = call(p3_ssl_pretrain, drawn, tmp_path, "--epochs", "1", "--crop")
+    assert "ResizedCrop" in found["settings"]["transforms"] and next(tmp_path.glob("checkpoints/f23-byol-crop*"))
+    assert found["reproduced"]["after the last epoch"]["identical_views"] < 0.05
+
+
+def test_all_five_settings(trained):
+    out, found = trained
+    assert list(found["reproduced"]) == list("ABCDE") and [claim["claim"] for claim in found["claims"]] == ["B > C", "C > A", "D > E"]
+    assert all(claim["holds"] in (True, False) for claim in found["claims"]) and (out / "f23-2.2.png").exists()
+    assert len(found["tables"][0]["rows"]) == 5 and found["settings"]["seeds"] == [0, 1]
+    assert [path.name for path in out.glob("checkpoints/*2.2*/*.pth")] == ["p3.pth"] * 2  # setting C, once a seed
+
+
+def test_a_frozen_backbone_stays_and_settings_share_the_classifier(drawn, trained):
+    source = p3_data.Source("synthetic", drawn / "hw1_data/p3_data")
+    splits, _ = p3_data.load_target(source, 32)
+    backbone, dim = p3_models.build_backbone("resnet18", 32)
+    before = {key: value.clone() for key, value in backbone.state_dict().items()}
+    feats = p3_ssl_finetune.as_features(splits, backbone, CPU)
+    assert feats.train.images.shape == (50, dim) and all(torch.equal(before[key], value) for key, value in backbone.state_dict().items())
+    assert isinstance(p3_models.Transferred(backbone, dim, 10).classifier, p3_models.Classifier)
+
+
+def test_one_setting_resumes_and_keeps_the_others(drawn, trained, capsys):
+    out, found = trained
+    resumed = call(p3_ssl_finetune, drawn, out, *again(out), "--setting", "D", "--resume")
+    assert resumed["reproduced"] == found["reproduced"] and capsys.readouterr().out.count("has ended") == 2
+
+
+def test_missing_backbone_names_the_command(drawn, tmp_path):
+    with pytest.raises(UsageError, match=r"p3_ssl_pretrain\.py --quick"):
+        call(p3_ssl_finetune, drawn, tmp_path, "--setting", "E")
+    with pytest.raises(UsageError, match=r"p3_ssl_pretrain\.py --supervised --quick"):
+        call(p3_ssl_finetune, drawn, tmp_path, "--setting", "B")
+
+
+def test_real_layouts_stand_in(tmp_path):
+    from common import synthetic
+    from hw2 import p2_synthetic
+
+    synthetic.draw_p1(tmp_path / "hw1_data/p1_data", 2, 1)
+    p2_synthetic.draw_cifar(tmp_path / "hw2_data/p2_data", 40, 10, 10)
+    source = p3_data.find(argparse.Namespace(data=str(tmp_path), data_dir=None))
+    splits, classes = p3_data.load_target(source, 32)
+    assert source.name == p3_data.STAND_INS and len(splits.train) == 100 and len(classes) == 50
+    assert p3_data.load_unlabelled(source, 32).shape == (10, 3, 32, 32)
+    assert len(p3_data.load_labelled(source, 32, {"00000.jpg", "00001.jpg"})) == 38
+
+
+# ---- the graders' script ----
+
+
+def test_graders_script(drawn, trained, tmp_path):
+    weights = sorted(trained[0].glob("checkpoints/*/p3.pth"))[0]
+    office = drawn / "hw1_data/p3_data/office"
+    done = run_script("hw1/p3_inference.py", office / "val.csv", office / "val", tmp_path / "new/out.csv", "--weights", weights)
+    assert done.returncode == 0, done.stderr
+    rows, asked = (read(path) for path in (tmp_path / "new/out.csv", office / "val.csv"))
+    assert list(rows[0]) == ["id", "filename", "label"]
+    assert [(row["id"], row["filename"]) for row in rows] == [(row["id"], row["filename"]) for row in asked]
+    assert {row["label"] for row in rows} <= {str(i) for i in range(10)}
+
+
+def test_unreadable_image_costs_only_itself(drawn, trained, tmp_path):
+    shutil.copytree(drawn / "hw1_data/p3_data/office/val", tmp_path / "in")
+    (tmp_path / "in/0_0.jpg").write_text("no image")
+    weights = sorted(trained[0].glob("checkpoints/*/p3.pth"))[0]
+    csv_file = drawn / "hw1_data/p3_data/office/val.csv"
+    done = run_script("hw1/p3_inference.py", csv_file, tmp_path / "in", tmp_path / "out.csv", "--weights", weights)
+    assert done.returncode == 1 and "0_0.jpg" in done.stderr and len((tmp_path / "out.csv").read_text().splitlines()) == 50
+
+
+# ---- labels and bad input ----
+
+
+@pytest.fixture
+def broken(drawn, tmp_path):
+    shutil.copytree(drawn, tmp_path / "data")
+    return tmp_path / "data"
+
+
+def rewrite(path, change):
+    rows = change(read(path))
+    with open(path, "w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def target(data):
+    return p3_data.load_target(p3_data.find(argparse.Namespace(data=str(data), data_dir=None)), 32)
+
+
+def test_text_labels_are_numbered_in_sorted_order(broken, drawn):
+    for split in ("train", "val"):
+        rewrite(broken / f"hw1_data/p3_data/office/{split}.csv", lambda rows: [row | {"label": f"kind {row['label']}"} for row in rows])
+    splits, classes = target(broken)
+    assert classes == [f"kind {i}" for i in range(10)] and torch.equal(splits.train.target, target(drawn)[0].train.target)
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        (lambda rows: [{"id": row["id"], "name": row["filename"]} for row in rows], "no rows under the header"),
+        (lambda rows: [row | {"filename": f"no{row['filename']}"} for row in rows], "no0_0.jpg is not in"),
+        (lambda rows: [rows[0] | {"label": "tiger"}, *rows[1:]], "0_0.jpg has label tiger, no whole number"),
+        (lambda rows: [row | {"label": "None"} for row in rows], "one label, 'None'"),
+        (lambda rows: [row for row in rows if row["label"] != "3"], "has label 3, unknown"),
+    ],
+)
+def test_bad_csv(broken, change, message):
+    rewrite(broken / "hw1_data/p3_data/office/train.csv", change)
+    with pytest.raises(UsageError, match=message):
+        target(broken)
+
+
+def test_bad_folder_and_files(drawn, trained, tmp_path):
+    with pytest.raises(UsageError, match="no folder office"):
+        p3_data.find(argparse.Namespace(data=None, data_dir=tmp_path))
+    found = p3_data.find(argparse.Namespace(data=None, data_dir=drawn / "hw1_data/p3_data"))
+    assert found.name == "p3_data"
+    with pytest.raises(UsageError, match="column filename"):
+        (tmp_path / "wrong.csv").write_text("name\na\n")
+        p3_data.read_excluded(tmp_path / "wrong.csv")
+    other = tmp_path / "other.pth"
+    torch.save(models.mobilenet_v3_small().state_dict(), other)
+    with pytest.raises(UsageError, match="another model"):
+        call(p3_ssl_finetune, drawn, tmp_path, "--setting", "E", "--ssl", str(other))
+    with pytest.raises(UsageError, match="no checkpoint"):
+        p3_inference.main(
+            p3_inference.parse_args(
+                [
+                    str(drawn / "hw1_data/p3_data/office/val.csv"),
+                    str(drawn / "hw1_data/p3_data/office/val"),
+                    str(tmp_path / "o.csv"),
+                    "--weights",
+                    str(tmp_path / "none.pth"),
+                ]
+            )
+        )
