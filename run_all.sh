@@ -46,6 +46,9 @@ f23-3.3            |          | hw1/p2_seg_train.py --report f23 --model B
 f23-3.4            | p2_seg_train.py --report f23 --model B | hw1/p2_mask_viz.py --report f23
 hw1-p2-best        |          | hw1/p2_seg_train.py --model best
 hw1-p2-stages      | hw1-p2-best | hw1/p2_mask_viz.py --model best
+f23-2.1            |          | hw1/p3_ssl_pretrain.py
+f23-2.2-supervised |          | hw1/p3_ssl_pretrain.py --supervised
+f23-2.2            | p3_ssl_pretrain.py | hw1/p3_ssl_finetune.py
 cv22-1             |          | hw2/p1_scenes.py
 cv22-2.1           |          | hw2/p2_learning_curves.py
 cv22-2.2           |          | hw2/p2_summary.py
@@ -124,7 +127,7 @@ for i in "${!chosen[@]}"; do
   read -ra words <<<"${commands[i]}"
   line=("$root/${words[0]}" "${words[@]:1}" ${form:+"$form"} "${options[@]}")
   # What only another item needs is trained once; the long form goes on where it stopped.
-  [[ ${words[0]} =~ _(train|learning_curves|augmentation|cleaning|final)\.py$ ]] && [[ -z $form || ${chosen[i]} == needed ]] && line+=(--resume)
+  [[ ${words[0]} =~ _(train|pretrain|finetune|learning_curves|augmentation|cleaning|final)\.py$ ]] && [[ -z $form || ${chosen[i]} == needed ]] && line+=(--resume)
   if [ -n "$dry" ]; then
     echo "python ${line[*]}"
     continue

@@ -66,12 +66,12 @@ FINETUNE = Recipe(  # settings A, B and C: backbone and classifier
 )
 CLASSIFIER = Recipe(epochs=30, batch_size=64, optimiser="adam", lr=5e-4, augment=(), schedule=one_cycle)  # D and E, on features
 SMALL = {"backbone": "resnet18", "image_size": 32}  # for the stand-ins
-STAND_INS = {PRETRAIN: SMALL | {"epochs": 20}, SUPERVISED: SMALL | {"epochs": 10}, FINETUNE: SMALL, CLASSIFIER: SMALL}
+STAND_INS = {PRETRAIN: {"epochs": 15}, SUPERVISED: {"epochs": 15}, FINETUNE: {"epochs": 15}, CLASSIFIER: {"epochs": 15}}
 QUICK = {
-    PRETRAIN: SMALL | {"epochs": 5, "lr": 1e-3},
-    SUPERVISED: SMALL | {"epochs": 5, "lr": 0.05},
-    FINETUNE: SMALL | {"epochs": 10},
-    CLASSIFIER: SMALL | {"epochs": 10},
+    PRETRAIN: {"epochs": 5, "lr": 1e-3},
+    SUPERVISED: {"epochs": 5, "lr": 0.05},
+    FINETUNE: {"epochs": 10},
+    CLASSIFIER: {"epochs": 10},
 }
 QUICK_UNLABELLED, QUICK_LABELLED = 2000, (10, 10)  # images; training and validation images of each class
 
@@ -85,7 +85,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def adapt(recipe: Recipe, args: argparse.Namespace, source: Source) -> Recipe:
     """One of the recipes above for this data, in its quick form if asked for, with the user's changes."""
-    small = QUICK[recipe] if args.quick else {} if source.name == "p3_data" else STAND_INS[recipe]
+    course = source.name == "p3_data" and not args.quick
+    small = {} if course else SMALL | (QUICK if args.quick else STAND_INS)[recipe]
     chosen = {"backbone": args.backbone} if args.backbone else {}
     return replace(recipe, **small | chosen | training.changes(args))
 

@@ -85,27 +85,30 @@ def as_features(splits: Splits, backbone: torch.nn.Module, runtime: setup.Runtim
     return Splits(splits.name, train, validation)
 
 
-def train_setting(setting: str, splits: Splits, classes: list[str], source, runtime: setup.Runtime, args: argparse.Namespace) -> list[dict]:
-    """The history of one setting and seed, read from its folder if --resume finds that it has ended."""
+def prepare(setting: str, path: Path | None, recipe, splits: Splits, classes: int, runtime: setup.Runtime):
+    """What is trained, on what, and the validation images' pipeline: the whole network on images, or the classifier on features."""
+    backbone, dim = load_backbone(path, recipe)
+    if setting in FROZEN:
+        return p3_models.Classifier(dim, classes), as_features(splits, backbone, runtime), Pipeline()
+    return p3_models.Transferred(backbone, dim, classes), splits, NORMALISED
+
+
+def train_setting(setting: str, splits: Splits, classes: list[str], source, runtime: setup.Runtime, args: argparse.Namespace) -> None:
+    """Train one setting with one seed and leave its history, unless --resume finds that it has ended; setting C leaves p3.pth too."""
+    setup.log(f"setting {setting}, seed {args.seed}:")
     recipe = p3_recipes.adapt(CLASSIFIER if setting in FROZEN else FINETUNE, args, source)
     path = setup.from_rank_zero(lambda: backbone_file(args, source, setting))
     settings = recipe.settings() | {"backbone file": digest(path), "seed": args.seed, "data": splits.describe(), "setting": setting}
     settings |= {"classes": classes, "precision": runtime.precision()}
     folder = setup.writable_folder(p3_recipes.run_folder(args, f"2.2-{setting}", source))
-    setup.log(f"setting {setting}, seed {args.seed}:")
-    if args.resume and (history := runs.ended(folder, settings)):
-        return history
+    if args.resume and runs.ended(folder, settings):
+        return
     setup.seed_everything(args.seed)
-    backbone, dim = load_backbone(path, recipe)
-    if setting in FROZEN:
-        model, splits, pipeline = p3_models.Classifier(dim, len(classes)), as_features(splits, backbone, runtime), Pipeline()
-    else:
-        model, pipeline = p3_models.Transferred(backbone, dim, len(classes)), NORMALISED
+    model, splits, pipeline = prepare(setting, path, recipe, splits, len(classes), runtime)
     history = classification.train(model, recipe, splits, pipeline, folder, settings, runtime, args)
     if setting == "C":
         setup.on_rank_zero(runs.save_half)(folder, "p3.pth", history[-1])
     runs.keep_history(folder, settings, history)
-    return history
 
 
 # ---- the item ----
@@ -138,7 +141,7 @@ def draw(rows: dict[str, dict]):
 
 
 @setup.on_rank_zero
-def write(args: argparse.Namespace, runtime: setup.Runtime, source: p3_data.Source, splits: Splits) -> dict:
+def write(args: argparse.Namespace, runtime: setup.Runtime, source: p3_data.Source, splits: Splits, classes: list[str]) -> dict:
     """The item."""
     histories = collected(args, source, splits.describe())
     rows = {name: runs.summary(found) for name, found in histories.items()}
@@ -156,7 +159,7 @@ def write(args: argparse.Namespace, runtime: setup.Runtime, source: p3_data.Sour
         tables=[table(rows)],
         data=splits.describe(),
         weights="none",
-        settings={name: recipe.settings() for name, recipe in recipes.items()} | {"seeds": seeds},
+        settings={name: recipe.settings() for name, recipe in recipes.items()} | {"seeds": seeds, "classes": classes},
         deviations=training.deviations(FINETUNE, recipes["full model"], "none"),
         training_seconds=round(sum(epoch["seconds"] for found in histories.values() for once in found for epoch in once), 1),
     )
@@ -194,7 +197,7 @@ def main(args: argparse.Namespace) -> dict:
     for once in runs.repetitions(args):
         for name in names:
             train_setting(name, splits, classes, source, runtime, once)
-    return write(args, runtime, source, splits)
+    return write(args, runtime, source, splits, classes)
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:

@@ -157,7 +157,10 @@ def write(args: argparse.Namespace, runtime: setup.Runtime, recipe, settings: di
 
 
 def pretrain_supervised(args: argparse.Namespace, runtime: setup.Runtime, source: p3_data.Source) -> dict:
-    """The backbone of settings B and D; returns its last epoch's numbers."""
+    """The backbone of settings B and D; returns its last epoch's numbers, {} where the course's own backbone is there."""
+    if (course := source.folder / "pretrain_model_SL.pt").exists():
+        setup.log(f"nothing to train: p3_ssl_finetune.py takes {course}")
+        return {}
     recipe = p3_recipes.adapt(p3_recipes.SUPERVISED, args, source)
     images = p3_data.load_labelled(source, recipe.image_size, p3_data.read_excluded(args.exclude))
     order = torch.randperm(len(images), generator=torch.Generator().manual_seed(args.seed))

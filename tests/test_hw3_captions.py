@@ -15,6 +15,7 @@ from common.setup import UsageError, save_checkpoint
 from hw3 import catr, p2_caption_attention, p2_caption_train, p2_data, p2_maps, p2_models, p2_synthetic, p2_text
 from hw3.catr import ARCHES
 
+BERT = setup.ROOT.parent / "shared" / "data" / "bert-base-uncased-vocab.txt"
 CPU = setup.Runtime(torch.device("cpu"), False)
 WORDS = ["a red circle above a blue square", "a star left of a heart", "snowboard snow"]
 
@@ -103,6 +104,15 @@ def test_caption_ends_with_its_end_token():
 
 
 # ---- words and data ----
+
+
+@pytest.mark.skipif(not BERT.exists(), reason=f"BERT's uncased vocabulary is not at {BERT}")
+def test_the_published_vocabulary():
+    pieces = p2_text.read_vocabulary(BERT)
+    assert (len(pieces), pieces.start, pieces.end) == (ARCHES["full"].vocab, ARCHES["full"].start, ARCHES["full"].end)
+    tokens = pieces.encode("A man in a red jacket is on a snowboard.")
+    assert tokens == [101, 1037, 2158, 1999, 1037, 2417, 6598, 2003, 2006, 1037, 4586, 6277, 1012, 102]
+    assert pieces.words(tokens)[10:12] == ["snow", "##board"]
 
 
 def test_word_pieces(tmp_path):

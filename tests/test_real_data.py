@@ -1,5 +1,6 @@
 """The committed checkpoints, and what they reach on the course's own validation images through the graders' scripts."""
 
+import json
 import subprocess
 import sys
 import tarfile
@@ -10,14 +11,14 @@ import torch
 from common.setup import ROOT, load_checkpoint
 
 ARCHIVES = ROOT.parent / "shared" / "data"
-P1, P2 = ARCHIVES / "hw1_p1_data.tar.xz", ARCHIVES / "hw1_p2_data.tar.xz"
+P1, P2, CIFAR = (ARCHIVES / f"{name}.tar.xz" for name in ("hw1_p1_data", "hw1_p2_data", "hw2_p2_data"))
 
 
-@pytest.mark.parametrize("name", ["p1", "p2"])
-def test_checkpoints_are_half_precision_and_small(name):
-    path = ROOT / f"hw1/checkpoints/{name}.pth"
+@pytest.mark.parametrize("name, megabytes", [("hw1/checkpoints/p1", 16), ("hw1/checkpoints/p2", 16), ("hw2/checkpoints/p2", 10)])
+def test_checkpoints_are_half_precision_and_small(name, megabytes):
+    path = ROOT / f"{name}.pth"
     state = load_checkpoint(path, "restore it")
-    assert path.stat().st_size <= 16_000_000
+    assert path.stat().st_size <= megabytes * 1e6
     assert {value.dtype for value in state["model"].values() if value.is_floating_point()} == {torch.float16}
 
 
@@ -53,3 +54,16 @@ def test_p2_checkpoint_on_the_validation_tiles(tmp_path):
     assert len(list((tmp_path / "masks").iterdir())) == 257
     printed = run(tmp_path, sys.executable, ROOT / "hw1/p2_evaluate.py", "-g", source, "-p", tmp_path / "masks")
     assert float(printed.split("mean_iou: ")[1]) >= 0.62
+
+
+@pytest.mark.skipif(not CIFAR.exists(), reason=f"hw2's p2_data is not at {CIFAR}")
+def test_hw2_checkpoint_on_the_public_test_images(tmp_path):
+    unpack(CIFAR, tmp_path, "public_test")
+    answers = next(tmp_path.rglob("public_test_annos.json"))
+    run(tmp_path, "bash", ROOT / "hw2/p2_inference.sh", answers.parent.parent / "public_test", tmp_path / "out.csv")
+    printed = run(tmp_path, sys.executable, ROOT / "hw2/p2_evaluate.py", "--path", ROOT / "hw2/checkpoints/p2.pth", "--test_anno", answers)
+    accuracy = float(printed.split("accuracy :  ")[1].split()[0])
+    content, rows = json.loads(answers.read_text()), (tmp_path / "out.csv").read_text().splitlines()[1:]
+    labels = dict(row.split(",") for row in rows)
+    right = [labels[name] == str(label) for name, label in zip(content["images"], content["categories"], strict=True)]
+    assert len(labels) == 5000 and sum(right) / 5000 == pytest.approx(accuracy, abs=0.002) and accuracy >= 0.84

@@ -1,0 +1,97 @@
+"""Speed of BYOL's augmentation (f23 2.1: colours, greyscale, flip, blur, normalise), images per second on one thread, in turns in one run.
+
+Ours, a batch at a time with an own draw for each image, against torchvision's transforms called for each image, on tensors and on PIL
+images, and against kornia's batched ones where kornia is installed (kornia 0.8 draws the order of the colour changes once a batch).
+
+    python benchmarks/byol_augment.py [--rounds 5] [--crop]
+"""
+
+import argparse
+import statistics
+import sys
+import time
+import warnings
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torchvision import transforms
+from torchvision.transforms.functional import to_pil_image
+
+sys.path.append(str(Path(__file__).resolve().parents[1]))
+
+from common.augment import IMAGENET_MEAN, IMAGENET_STD, Pipeline
+from hw1.p3_recipes import CROPPED, STATED
+
+BATCH, SECONDS = 100, 2.0
+
+
+def per_image(crop: int, to_tensor: list) -> transforms.Compose:
+    """torchvision's form of the same; `crop` is the size of random resized crops, 0 for none."""
+    jitter = transforms.RandomApply([transforms.ColorJitter(0.8, 0.8, 0.2)], 0.3)
+    blur = transforms.RandomApply([transforms.GaussianBlur(3, (1.0, 2.0))], 0.2)
+    place = [transforms.RandomResizedCrop(crop)] if crop else []
+    normalise = [*to_tensor, transforms.Normalize(IMAGENET_MEAN, IMAGENET_STD)]
+    return transforms.Compose([jitter, transforms.RandomGrayscale(0.2), transforms.RandomHorizontalFlip(), blur, *place, *normalise])
+
+
+def kornia_form(crop: int) -> nn.Module | None:
+    """kornia's form of the same, None if it is not installed."""
+    try:
+        import kornia.augmentation as kornia
+    except ImportError:
+        return None
+    place = [kornia.RandomResizedCrop((crop, crop))] if crop else []
+    return nn.Sequential(
+        kornia.ColorJitter(0.8, 0.8, 0.2, p=0.3),
+        kornia.RandomGrayscale(p=0.2),
+        kornia.RandomHorizontalFlip(),
+        kornia.RandomGaussianBlur((3, 3), (1.0, 2.0), p=0.2),
+        *place,
+        kornia.Normalize(torch.tensor(IMAGENET_MEAN), torch.tensor(IMAGENET_STD)),
+    )
+
+
+def competitors(images: Tensor, crop: int) -> dict:
+    """Each form as a function that augments the whole batch once."""
+    ours, tensors = Pipeline(*(CROPPED if crop else STATED)), per_image(crop, [transforms.ConvertImageDtype(torch.float)])
+    pil, pictures, scaled, batched = per_image(crop, [transforms.ToTensor()]), [*map(to_pil_image, images)], images / 255, kornia_form(crop)
+    forms = {
+        "ours": lambda: ours(images, torch.rand(len(images), ours.draws)),
+        "torchvision, tensors": lambda: torch.stack([tensors(image) for image in images]),
+        "torchvision, PIL": lambda: torch.stack([pil(picture) for picture in pictures]),
+    }
+    return forms | ({"kornia": lambda: batched(scaled)} if batched else {})
+
+
+def rate(form) -> float:
+    """Images per second, over at least SECONDS."""
+    start, count = time.perf_counter(), 0
+    while time.perf_counter() - start < SECONDS:
+        form()
+        count += BATCH
+    return count / (time.perf_counter() - start)
+
+
+def main(args: argparse.Namespace) -> None:
+    """Print the medians and our ratio to each other form, round by round."""
+    torch.set_num_threads(1)
+    warnings.filterwarnings("ignore")  # kornia's deprecations
+    for size in (32, 128):
+        images = torch.randint(0, 256, (BATCH, 3, size, size), dtype=torch.uint8)
+        forms = competitors(images, size * args.crop)
+        for form in forms.values():
+            form()
+        rounds = [{name: rate(form) for name, form in forms.items()} for _ in range(args.rounds)]
+        for name in forms:
+            speed = statistics.median(once[name] for once in rounds)
+            ratios = sorted(once["ours"] / once[name] for once in rounds)
+            times = f"{statistics.median(ratios):.1f} ({ratios[0]:.1f}-{ratios[-1]:.1f})"
+            print(f"{size} px, {name}: {speed:,.0f} images/s; ours is {times} times as fast")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--crop", action="store_true", help="with random resized crops")
+    main(parser.parse_args())
