@@ -349,8 +349,8 @@ class Pipeline:
         self.draws = sum(operation.draws for operation in operations)
 
     def __call__(self, images: Tensor, u: Tensor) -> Tensor:
-        part = max(1, CACHED // images.shape[1:].numel()) if images.device.type == "cpu" else len(images)
-        if len(images) > part:
+        on_cpu = isinstance(images, Tensor) and images.device.type == "cpu"
+        if on_cpu and len(images) > (part := max(1, CACHED // images.shape[1:].numel())):
             return torch.cat([self(images[i : i + part], u[i : i + part]) for i in range(0, len(images), part)])
         start = 0
         for operation in self.operations:
