@@ -38,7 +38,7 @@ class Config:
 
 ARCHES = {
     "full": Config(),
-    "small": Config("small", width=128, heads=4, layers=2, feedforward=256, positions=64, side=96),
+    "small": Config("small", width=128, heads=4, layers=2, feedforward=256, positions=64, dropout=0.0, side=96),
 }
 
 

@@ -131,7 +131,7 @@ def main(args: argparse.Namespace) -> dict:
     if args.quick:
         splits = [split.first(count) for split, count in zip(splits, p2_recipes.QUICK_IMAGES, strict=True)]
     pieces = read_vocabulary(args.vocab) if args.vocab else train_vocabulary(text for own in splits[0].captions for text in own)
-    model = runtime.place(p2_models.build(recipe.network, pieces, args.weights or "none"))
+    model = runtime.place(p2_models.build(recipe.network, pieces, recipe.side, args.weights or "none"))
     pairs = [Pairs(split, pieces, model.config) for split in splits]
     folder = setup.writable_folder(p2_recipes.run_folder(args, name))
     data = {"name": name, "train": len(splits[0]), "validation": len(splits[1]), "captions": len(pairs[0])}

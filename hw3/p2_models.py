@@ -11,12 +11,12 @@ from hw3.catr import ARCHES, CATR, Config
 from hw3.p2_text import WordPieces, read_vocabulary
 
 
-def build(arch: str, pieces: WordPieces, weights: str = "none") -> CATR:
-    """A network of ARCHES for a vocabulary; `weights` is 'none' or a checkpoint file of the same sizes.
+def build(arch: str, pieces: WordPieces, side: int, weights: str = "none") -> CATR:
+    """A network of ARCHES for a vocabulary and pictures of `side` pixels; `weights` is 'none' or a checkpoint file of the same sizes.
 
     Raises UsageError if the file is missing, damaged or of another network.
     """
-    model = CATR(dataclasses.replace(ARCHES[arch], vocab=len(pieces), start=pieces.start, end=pieces.end))
+    model = CATR(dataclasses.replace(ARCHES[arch], side=side, vocab=len(pieces), start=pieces.start, end=pieces.end))
     if weights != "none":
         state = load_checkpoint(Path(weights), f"--weights takes none or a checkpoint of {arch}")
         load_weights(model, state.get("model", state), Path(weights))

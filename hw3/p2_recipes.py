@@ -23,6 +23,7 @@ class Recipe:
     weight_decay: float = 1e-4
     schedule: Schedule = constant
     clip: float = 0.1
+    side: int = 299
     keep: str = "last"
     pretrained: bool = False
 
@@ -36,8 +37,8 @@ class Recipe:
 
 
 FULL = Recipe()
-RECIPES = {"full": FULL, "small": replace(FULL, network="small", epochs=60, batch_size=50, lr=2e-3, schedule=one_cycle, clip=1.0)}
-QUICK = {"epochs": 20}
+RECIPES = {"full": FULL, "small": replace(FULL, network="small", epochs=200, batch_size=25, lr=5e-4, schedule=one_cycle, clip=1.0, side=96)}
+QUICK = {"epochs": 20, "side": 64}
 QUICK_IMAGES = (2000, 100)  # training and validation pictures
 
 
