@@ -40,11 +40,14 @@ def new_figure(rows: int = 1, columns: int = 1, height: float = 4.0, **options) 
 
 
 def save(figure: Figure, path: Path) -> None:
-    """Write a PNG of 256 colours (a third of the bytes) whole or not at all, and close the figure."""
+    """Write a PNG of 256 colours (a third of the bytes) whole or not at all, and close the figure; photographs are dithered."""
     with replacing(path) as temporary:
         figure.savefig(temporary, dpi=150, format="png")
         with Image.open(temporary) as picture:
-            small = picture.convert("RGB").quantize(256, dither=Image.Dither.NONE)
+            colours = picture.convert("RGB")
+        small = colours.quantize(256, dither=Image.Dither.NONE)
+        if any(image.get_array().ndim == 3 for axes in figure.axes for image in axes.get_images()):
+            small = colours.quantize(256, palette=small, dither=Image.Dither.FLOYDSTEINBERG)
         small.save(temporary, "PNG", optimize=True)
     plt.close(figure)
 

@@ -62,7 +62,7 @@ class ResNet101(nn.Module):
 
 
 class SmallBody(nn.Module):
-    """Four convolutions with batch norm for small pictures: (N, 3, H, W) -> (N, 128, H / 8, W / 8)."""
+    """Four convolutions with group norm, which no neighbour in a batch changes: (N, 3, H, W) -> (N, 128, H / 8, W / 8)."""
 
     channels = 128
 
@@ -73,7 +73,7 @@ class SmallBody(nn.Module):
 
     @staticmethod
     def _layer(inputs: int, outputs: int, stride: int) -> list[nn.Module]:
-        return [nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)]
+        return [nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False), nn.GroupNorm(8, outputs), nn.ReLU(inplace=True)]
 
     def forward(self, x: Tensor) -> Tensor:
         return self.body(x)

@@ -37,7 +37,7 @@ class Recipe:
 
 
 FULL = Recipe()
-RECIPES = {"full": FULL, "small": replace(FULL, network="small", epochs=200, batch_size=25, lr=5e-4, schedule=one_cycle, clip=1.0, side=96)}
+RECIPES = {"full": FULL, "small": replace(FULL, network="small", epochs=120, batch_size=25, lr=5e-4, schedule=one_cycle, clip=1.0, side=96)}
 QUICK = {"epochs": 20, "side": 64}
 QUICK_IMAGES = (2000, 100)  # training and validation pictures
 
