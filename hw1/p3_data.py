@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from common.data import Labelled, Splits, decode_folder, image_files, load_annotations, load_p1, locate, refuse
+from common.data import CIFAR_SIZE, Labelled, Splits, decode_folder, image_files, load_annotations, load_p1, locate, refuse
 from common.setup import ROOT, UsageError, log
 from hw1 import p3_synthetic
 
@@ -48,9 +48,10 @@ def find(args: argparse.Namespace) -> Source:
 
 
 def load_unlabelled(source: Source, size: int) -> Tensor:
-    """The images to pre-train on, uint8 (N, 3, size, size)."""
-    folder = source.folder / CIFAR / "unlabeled" if source.name == STAND_INS else source.folder / "mini/train"
-    return decode_folder(image_files(folder, SUFFIXES), size, fit=True)
+    """The images to pre-train on, uint8 (N, 3, size, size); the stand-ins keep their 32 px."""
+    if source.name == STAND_INS:
+        return decode_folder(image_files(source.folder / CIFAR / "unlabeled", SUFFIXES), CIFAR_SIZE)
+    return decode_folder(image_files(source.folder / "mini/train", SUFFIXES), size, fit=True)
 
 
 def load_target(source: Source, size: int) -> tuple[Splits, list[str]]:

@@ -84,7 +84,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def adapt(recipe: Recipe, args: argparse.Namespace, source: Source) -> Recipe:
-    """One of the recipes above for this data, in its quick form if asked for, with the user's changes."""
+    """One of the recipes above for this data, in its quick form if asked for, with the user's changes.
+
+    Raises UsageError for another image size than the stand-ins have.
+    """
+    if source.name == p3_data.STAND_INS and args.image_size not in (None, SMALL["image_size"]):
+        raise setup.UsageError(f"--image-size {args.image_size}: the stand-ins' images have {SMALL['image_size']} pixels; leave it out")
     course = source.name == "p3_data" and not args.quick
     small = {} if course else SMALL | (QUICK if args.quick else STAND_INS)[recipe]
     chosen = {"backbone": args.backbone} if args.backbone else {}

@@ -23,15 +23,15 @@ from hw3 import catr, p2_maps, p2_models, p2_recipes
 from hw3.p2_data import LAYOUT, draw_captions, load_split, prepared
 from hw3.pictures import read_one
 
-SHOWN, MEASURED = 5, 100  # pictures of the validation set
+SHOWN, MEASURED = 5, 100  # pictures of the split
 
 
 def pictures(args: argparse.Namespace) -> tuple[str, list[Path], list]:
-    """The data's name, and the files and pictures: the user's, or the validation set's first."""
+    """The data's name, and the files and pictures: the user's, or the split's first."""
     folder, name = locate(args.data, LAYOUT, draw_captions)
     if args.image:
         return name, [args.image], [read_one(args.image)]
-    split = load_split(folder, "val").first(MEASURED)
+    split = load_split(folder, args.split).first(MEASURED)
     return name, split.files, list(split.images)
 
 
@@ -68,7 +68,7 @@ def main(args: argparse.Namespace) -> dict:
         args,
         runtime,
         f"f21 2.1-{args.image.stem}" if args.image else "f21 2.1",
-        "captions with a map for each word",
+        "captions with a map for each word" + ", training pictures" * (args.split == "train" and not args.image),
         figures={suffix: p2_maps.draw(*parts) for suffix, (_, *parts) in zip(suffixes, shown, strict=True)},
         animations={suffix: p2_maps.frames(*parts) for suffix, (_, *parts) in zip(suffixes, shown, strict=True)} if args.gif else None,
         reported={"captions": "sheep standing in a sheep field of grass; a man in a red jacket is on a snowboard"},
@@ -76,7 +76,7 @@ def main(args: argparse.Namespace) -> dict:
         | known
         | measured,
         claims=p2_maps.claims(measured, known),
-        **({"data": {"name": name, "images": len(files)}} | origin),
+        **({"data": {"name": name}} | origin),
     )
 
 
@@ -86,7 +86,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--arch", choices=tuple(catr.ARCHES), default="full")
     parser.add_argument("--weights", type=Path, help="a published checkpoint or one of ours (default: the trained network's)")
     parser.add_argument("--vocab", type=Path, help="BERT's uncased vocab.txt, for a published checkpoint")
-    parser.add_argument("--image", type=Path, help="any picture in place of the first five of the validation set")
+    parser.add_argument("--image", type=Path, help="any picture in place of the split's first five")
+    parser.add_argument("--split", choices=("val", "train"), default="val", help="train: pictures that a small network has learnt by heart")
     p2_maps.add_arguments(parser)
     parser.add_argument("--save", type=Path, metavar="FILE.npz", help="keep the first picture's tokens and attention")
     parser.add_argument("--gif", action="store_true", help="an animation for each image, a word a second")

@@ -100,7 +100,7 @@ def exact(model: catr.CATR, split: Captioned, images: list[Tensor], pieces: Word
 
 @setup.on_rank_zero
 def write(args, runtime, recipe: Recipe, model, pieces: WordPieces, folder: Path, run: dict, splits: list, pairs: list) -> dict:
-    """p2.pth with its word pieces, and the item."""
+    """p2.pth with its word pieces (in half precision it forgot a quarter of the captions that it knew), and the item."""
     full = p2_recipes.RECIPES[recipe.network]
     run = runs.finish(args, runtime, full, recipe, folder, run)
     state = setup.load_checkpoint(folder / "best.pth", "train again")

@@ -48,7 +48,13 @@ def read_vocabulary(path: Path) -> WordPieces:
 
 
 def train_vocabulary(captions: Iterable[str], size: int = 2000) -> WordPieces:
-    """At most `size` word pieces learnt from captions."""
-    tokenizer = BertWordPieceTokenizer(lowercase=True)
-    tokenizer.train_from_iterator(captions, vocab_size=size, min_frequency=1, special_tokens=SPECIAL, show_progress=False)
+    """At most `size` word pieces learnt from captions; the same captions give the same pieces in the same order.
+
+    The trainer numbers characters in the order of a hash table that differs from run to run, and breaks ties by these numbers; named
+    beforehand, as if they were special pieces, they are numbered by the alphabet.
+    """
+    tokenizer, captions = BertWordPieceTokenizer(lowercase=True), list(captions)
+    alphabet = sorted(set("".join(map(tokenizer.normalize, captions))) - {" "})
+    known = [*SPECIAL, *alphabet, *(f"##{character}" for character in alphabet)]
+    tokenizer.train_from_iterator(captions, vocab_size=size, min_frequency=1, special_tokens=known, show_progress=False)
     return WordPieces([piece for piece, _ in sorted(tokenizer.get_vocab().items(), key=lambda pair: pair[1])])

@@ -120,6 +120,8 @@ def test_word_pieces(tmp_path):
     tokens = pieces.encode(WORDS[0])
     assert tokens[0] == pieces.start and tokens[-1] == pieces.end and pieces.text(tokens) == WORDS[0]
     assert pieces.words(tokens)[0] == "<start>" and pieces.words(tokens)[-1] == "<end>"
+    captions = [f"{word} {other}ing" for word in WORDS for other in ("ride", "stand", "jump", "carry")]
+    assert len({tuple(p2_text.train_vocabulary(captions).pieces) for _ in range(5)}) == 1
     (tmp_path / "vocab.txt").write_text("\n".join([*p2_text.SPECIAL, "snow", "##board", "a", "man"]))
     read = p2_text.read_vocabulary(tmp_path / "vocab.txt")
     assert read.words(read.encode("A snowboard")) == ["<start>", "a", "snow", "##board", "<end>"]
