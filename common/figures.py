@@ -17,7 +17,7 @@ from PIL import Image
 
 from common.setup import replacing
 
-PAGE_WIDTH = 10.0  # inches; at 150 dots per inch a figure fills a page of 1,500 pixels, with photographs at 110 of 1,100
+PAGE_WIDTH = 10.0  # inches; at 150 dots per inch a figure fills a page of 1,500 pixels, with photographs at 100 of 1,000
 OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")  # Okabe and Ito, 2008
 MARKERS = ("o", "s", "^", "D", "v")
 LOOK = {
@@ -43,7 +43,7 @@ def save(figure: Figure, path: Path) -> None:
     """Write a PNG of 256 colours (a third of the bytes) whole or not at all, and close it; photographs are coarser and dithered."""
     photographs = any(image.get_array().ndim == 3 for axes in figure.axes for image in axes.get_images())
     with replacing(path) as temporary:
-        figure.savefig(temporary, dpi=110 if photographs else 150, format="png")
+        figure.savefig(temporary, dpi=100 if photographs else 150, format="png")
         with Image.open(temporary) as picture:
             colours = picture.convert("RGB")
         small = colours.quantize(256, dither=Image.Dither.NONE)

@@ -61,14 +61,15 @@ def save_half(folder: Path, name: str, kept: dict) -> Path:
 # ---- short trainings, repeated over seeds ----
 
 
-def add_seeds(parser: argparse.ArgumentParser) -> None:
-    """The option that `repetitions` needs."""
-    parser.add_argument("--seeds", type=setup.positive_int, help="repetitions, from --seed on (default: 3, quick 1)")
+def add_seeds(parser: argparse.ArgumentParser, quick: int = 1) -> None:
+    """The option that `repetitions` needs; the quick form has `quick` repetitions."""
+    parser.set_defaults(quick_seeds=quick)
+    parser.add_argument("--seeds", type=setup.positive_int, help=f"repetitions, from --seed on (default: 3, quick {quick})")
 
 
 def repetitions(args: argparse.Namespace) -> list[argparse.Namespace]:
     """The arguments once for each seed."""
-    count = args.seeds or (1 if args.quick else 3)
+    count = args.seeds or (args.quick_seeds if args.quick else 3)
     return [argparse.Namespace(**vars(args) | {"seed": seed}) for seed in range(args.seed, args.seed + count)]
 
 

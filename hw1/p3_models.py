@@ -12,19 +12,32 @@ from hw1.p1_models import head_name, last_linear
 SMALL = 64  # pixels: up to here a ResNet's stem is a 3x3 convolution of stride 1
 
 
+def conv_layer(inputs: int, outputs: int, stride: int) -> nn.Sequential:
+    """3x3 convolution, batch norm, ReLU."""
+    return nn.Sequential(nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU(inplace=True))
+
+
+def small() -> nn.Sequential:
+    """Four convolutions for the quick form: (N, 3, H, W) to (N, 256)."""
+    layers = [conv_layer(3, 32, 1), conv_layer(32, 64, 2), conv_layer(64, 128, 2), conv_layer(128, 256, 2)]
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten())
+
+
 def names() -> list[str]:
-    """What --backbone takes: torchvision's classifiers."""
-    return models.list_models(models)
+    """What --backbone takes: torchvision's classifiers, and 'small'."""
+    return ["small", *models.list_models(models)]
 
 
 def build_backbone(name: str, image_size: int) -> tuple[nn.Module, int]:
-    """torchvision's network `name` from random weights, its last linear layer removed, and the length of the features that it gives.
+    """torchvision's network `name` or 'small', from random weights and without its last linear layer, and the length of its features.
 
     For images of up to 64 px a ResNet's 7x7 convolution of stride 2 becomes 3x3 of stride 1. Raises UsageError for an unknown name or a
     network without a last linear layer.
     """
     if name not in names():
         raise UsageError(f"--backbone {name}: torchvision has no such classifier; try resnet50 or resnet18")
+    if name == "small":
+        return small(), 256
     model = models.get_model(name)
     if isinstance(model, models.ResNet) and image_size <= SMALL:
         model.conv1 = nn.Conv2d(3, 64, 3, padding=1, bias=False)

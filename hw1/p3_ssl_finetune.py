@@ -207,7 +207,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--ssl", type=Path, help="the self-supervised backbone (default: what p3_ssl_pretrain.py left in --out)")
     parser.add_argument("--sl", type=Path, help="the supervised one (default: the course's pretrain_model_SL.pt, or p3_ssl_pretrain.py's)")
     p3_recipes.add_arguments(parser)
-    runs.add_seeds(parser)
+    runs.add_seeds(parser, quick=3)
     setup.add_training_arguments(parser, weights=False)
     setup.add_common_arguments(parser)
     return parser.parse_args(argv)

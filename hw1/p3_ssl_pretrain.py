@@ -101,7 +101,7 @@ def pretrain(args: argparse.Namespace, runtime: setup.Runtime, source: p3_data.S
     images = p3_data.load_unlabelled(source, recipe.image_size)[: p3_recipes.QUICK_UNLABELLED if args.quick else None].to(runtime.device)
     target, _ = p3_data.load_target(source, recipe.image_size)
     probe = Splits(target.name, some(target.train, PROBE), some(target.validation, PROBE))
-    networks = runtime.place(BYOL(*p3_models.build_backbone(recipe.backbone, recipe.image_size)))
+    networks = runtime.place(BYOL(*p3_models.build_backbone(recipe.backbone, recipe.image_size), hidden=recipe.hidden))
     optimiser, parallel = training.make_optimiser(networks, recipe), setup.parallel(networks, runtime)
     folder = setup.writable_folder(p3_recipes.run_folder(args, "byol" + "-crop" * args.crop, source))
     data = {"name": source.name, "unlabelled": len(images), "probe": [len(probe.train), len(probe.validation)]}

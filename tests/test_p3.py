@@ -159,11 +159,12 @@ def test_pretraining_resumes_to_the_same_result(drawn, tmp_path):
     assert parts["reproduced"] == whole["reproduced"]
     backbones = [load_checkpoint(next((tmp_path / name).glob("checkpoints/*/backbone.pth")), "") for name in ("whole", "parts")]
     assert all(torch.equal(backbones[0][key], backbones[1][key]) for key in backbones[0])
-    assert backbones[0].keys() == {key for key in models.resnet18().state_dict() if not key.startswith("fc.")}
 
 
-def test_crop_is_another_run(drawn, tmp_path):
-    found = call(p3_ssl_pretrain, drawn, tmp_path, "--epochs", "1", "--crop")
+def test_crop_and_backbone_make_another_run(drawn, tmp_path):
+    found = call(p3_ssl_pretrain, drawn, tmp_path, "--epochs", "1", "--crop", "--backbone", "resnet18")
+    backbone = load_checkpoint(next(tmp_path.glob("checkpoints/*/backbone.pth")), "")
+    assert backbone.keys() == {key for key in models.resnet18().state_dict() if not key.startswith("fc.")}
     assert "ResizedCrop" in found["settings"]["transforms"] and next(tmp_path.glob("checkpoints/f23-byol-crop*"))
     assert found["reproduced"]["after the last epoch"]["identical_views"] < 0.05
 
