@@ -108,6 +108,12 @@ def published_weights(name: str, published) -> dict[str, torch.Tensor]:
 # ---- a trained network ----
 
 
+def first_trained(*files: str) -> Path:
+    """Of a network's files below results/checkpoints/ the first that is there, or the first if none is."""
+    paths = [setup.DEFAULT_OUT / "checkpoints" / file for file in files]
+    return next((path for path in paths if path.exists()), paths[0])
+
+
 def load_trained(path: Path, build: Callable, networks, script: str, runtime: setup.Runtime, remedy: str) -> tuple[nn.Module, dict]:
     """A network that `script` saved (an epoch's, best.pth or a half-precision file) ready for evaluation in fp32, and the whole checkpoint.
 

@@ -18,13 +18,8 @@ from common.augment import Normalise, Pipeline
 from common.data import fitted
 from hw1 import p3_data, p3_models
 
+WEIGHTS = ("f23-2.2-C/p3.pth", "f23-2.2-C-stand-ins/p3.pth")  # of the course's data, or of the stand-ins
 REMEDY = "make it with p3_ssl_pretrain.py and p3_ssl_finetune.py --setting C, or name one with --weights"
-
-
-def default_weights() -> Path:
-    """Setting C's network in results/, trained on the course's data or else on the stand-ins."""
-    folders = [setup.DEFAULT_OUT / "checkpoints" / name for name in ("f23-2.2-C", "f23-2.2-C-stand-ins")]
-    return next((folder / "p3.pth" for folder in folders if (folder / "p3.pth").exists()), folders[0] / "p3.pth")
 
 
 def build(settings: dict) -> p3_models.Transferred:
@@ -37,7 +32,7 @@ def main(args: argparse.Namespace) -> dict[str, str]:
     """Write the csv; returns the labels by file name. Raises Incomplete if an image cannot be read."""
     runtime, rows = setup.start(args), p3_data.read_rows(args.images_csv, args.in_dir)
     model, state = training.load_trained(
-        args.weights or default_weights(), build, p3_models.names(), "hw1/p3_ssl_finetune.py", runtime, REMEDY
+        args.weights or training.first_trained(*WEIGHTS), build, p3_models.names(), "hw1/p3_ssl_finetune.py", runtime, REMEDY
     )
     size, classes = state["settings"]["image_size"], state["settings"]["classes"]
     files = [args.in_dir / row["filename"] for row in rows]

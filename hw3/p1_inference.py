@@ -1,9 +1,9 @@
 """hw3 problem 1, the graders' interface: classify a folder of images of any name, size and kind (png, jpg) into a csv `filename,label`.
 
-Uses hw3/checkpoints/p1.pth of this repository, the small network that `p1_train.py --arch tiny` trained on a few hundred photographs; give
-a better one with --weights. An unreadable image is named on stderr, all others are still written, and the exit code is 1.
+Uses the p1.pth that p1_train.py leaves in results/, or --weights. An unreadable image is named on stderr, all others are still written,
+and the exit code is 1.
 
-    bash hw3/p1_inference.sh IN_DIR OUT_CSV [--weights results/checkpoints/hw3-p1-b16/phase-2/p1.pth]
+    bash hw3/p1_inference.sh IN_DIR OUT_CSV [--weights p1.pth]
 """
 
 import argparse
@@ -15,17 +15,18 @@ from torch import Tensor
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 
-from common import grading, setup
+from common import grading, setup, training
 from hw3 import p1_models
 from hw3.p1_data import NORMALISE
 
-WEIGHTS = Path(__file__).resolve().parent / "checkpoints" / "p1.pth"
+WEIGHTS = ("hw3-p1-b16/phase-2/p1.pth", "hw3-p1-tiny/phase-2/p1.pth")
+REMEDY = "make it with p1_train.py, for a machine without a GPU with --arch tiny --weights none, or name one with --weights"
 
 
 def main(args: argparse.Namespace) -> dict[str, int]:
     """Write the csv; returns the labels by name. Raises Incomplete if an image cannot be read."""
     runtime = setup.start(args)
-    model, state = p1_models.load_trained(args.weights, runtime, "give a checkpoint of p1_train.py with --weights")
+    model, state = p1_models.load_trained(args.weights or training.first_trained(*WEIGHTS), runtime, REMEDY)
 
     @setup.evaluation()
     def predict(images: Tensor) -> Tensor:
@@ -42,7 +43,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = setup.Parser(description=__doc__)
     parser.add_argument("in_dir", type=Path)
     parser.add_argument("out_csv", type=Path)
-    parser.add_argument("--weights", type=Path, default=WEIGHTS, help="a checkpoint of p1_train.py (default: hw3/checkpoints/p1.pth)")
+    parser.add_argument("--weights", type=Path, help="a p1.pth of p1_train.py (default: the one in results/)")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     parser.set_defaults(seed=0)
     return parser.parse_args(argv)

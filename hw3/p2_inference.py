@@ -1,7 +1,7 @@
 """hw3 problem 2, the graders' interface: for each image of a folder (jpg, png) one PNG of the same stem with its caption and maps.
 
-Uses hw3/checkpoints/p2.pth of this repository, a small network that `p2_caption_train.py --arch small` trained on fifty photographs, or
-with --weights and --vocab a published checkpoint of CATR. An unreadable image is named on stderr, all others are still drawn, exit code 1.
+Uses the p2.pth that p2_caption_train.py leaves in results/, or with --weights and --vocab a published checkpoint of CATR. An unreadable
+image is named on stderr, all others are still drawn, exit code 1.
 
     bash hw3/p2_inference.sh IN_DIR OUT_DIR [--weights weight493084032.pth --vocab vocab.txt]
 """
@@ -14,13 +14,14 @@ from tqdm import tqdm
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 
-from common import figures, setup
+from common import figures, setup, training
 from common.data import image_files, read_image, refuse
 from hw3 import catr, p2_maps, p2_models
 from hw3.p2_data import prepared
 from hw3.pictures import SUFFIXES
 
-WEIGHTS = Path(__file__).resolve().parent / "checkpoints" / "p2.pth"
+WEIGHTS = ("hw3-p2-full/p2.pth", "hw3-p2-small/p2.pth")
+REMEDY = "make it with p2_caption_train.py, on a machine without a GPU with --arch small, or name a checkpoint of CATR with --weights"
 
 
 def draw_one(path: Path, out: Path, model: catr.CATR, pieces, args: argparse.Namespace, runtime: setup.Runtime) -> str:
@@ -35,7 +36,7 @@ def draw_one(path: Path, out: Path, model: catr.CATR, pieces, args: argparse.Nam
 def main(args: argparse.Namespace) -> dict[str, str]:
     """Draw all images; returns the captions by file name. Raises Incomplete if an image cannot be read."""
     runtime = setup.start(args)
-    model, pieces, _ = p2_models.load_captioner(args.weights, args.vocab, runtime, "give a checkpoint of CATR with --weights")
+    model, pieces, _ = p2_models.load_captioner(args.weights or training.first_trained(*WEIGHTS), args.vocab, runtime, REMEDY)
     files = image_files(args.in_dir, SUFFIXES)
     stems = [path.stem for path in files]
     refuse(args.in_dir, [f"{path.name} shares its stem with another image" for path in files if stems.count(path.stem) > 1])
@@ -57,7 +58,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = setup.Parser(description=__doc__)
     parser.add_argument("in_dir", type=Path)
     parser.add_argument("out_dir", type=Path)
-    parser.add_argument("--weights", type=Path, default=WEIGHTS, help="a checkpoint of CATR (default: hw3/checkpoints/p2.pth)")
+    parser.add_argument("--weights", type=Path, help="a checkpoint of CATR (default: the p2.pth in results/)")
     parser.add_argument("--vocab", type=Path, help="BERT's uncased vocab.txt, for a published checkpoint")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     p2_maps.add_arguments(parser)
