@@ -16,7 +16,7 @@ from torchvision import transforms
 from torchvision.transforms import functional as vision
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-CACHED = 1_000_000  # values; on a CPU a batch is worked on in parts of so many, which its caches hold
+CACHED = 600_000  # values; on a CPU a batch is worked on in parts of so many, which its caches hold
 
 
 @dataclass(frozen=True)
@@ -338,7 +338,8 @@ class Normalise:
 
     def __call__(self, images: Tensor, u: Tensor) -> Tensor:
         mean, std = (torch.tensor(values, device=images.device)[:, None, None] * 255 for values in (self.mean, self.std))
-        return (images.float() - mean).div_(std).contiguous(memory_format=torch.channels_last)
+        values = images.to(torch.float32, copy=True).sub_(mean).div_(std)
+        return values.contiguous(memory_format=torch.channels_last)
 
 
 class Pipeline:
