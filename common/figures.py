@@ -48,6 +48,9 @@ def save(figure: Figure, path: Path) -> None:
             colours = picture.convert("RGB")
         small = colours.quantize(256, dither=Image.Dither.NONE)
         if photographs:
+            palette = np.array(small.getpalette()).reshape(-1, 3)
+            palette[palette.sum(1).argmax()] = 255  # else the page's white takes the tint of the pictures' brightest parts
+            small.putpalette(palette.flatten().tolist())
             small = colours.quantize(256, palette=small, dither=Image.Dither.FLOYDSTEINBERG)
         small.save(temporary, "PNG", optimize=True)
     plt.close(figure)

@@ -76,6 +76,7 @@ def main(args: argparse.Namespace) -> dict:
         | known
         | measured,
         claims=p2_maps.claims(measured, known),
+        tables=[p2_maps.word_table(words, maps)],
         **({"data": {"name": name}} | origin),
     )
 

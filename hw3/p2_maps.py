@@ -15,6 +15,7 @@ from common.setup import UsageError, positive_int
 from hw3.p2_synthetic import NAMES
 
 COLUMNS = 5
+FREQUENT = 20  # words that a result lists
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -93,14 +94,26 @@ def difference(maps: Tensor) -> float:
     return sum(pairs) / max(1, len(pairs))
 
 
-def measures(words: list[list[str]], maps: list[Tensor]) -> dict:
-    """By word, over all pictures, the mean centre and spread of its map; and how much the maps of one picture differ."""
+def by_word(words: list[list[str]], maps: list[Tensor]) -> dict[str, list[tuple[float, float, float]]]:
+    """Centre and spread of every map of each word, over all pictures, the most frequent words first."""
     found: dict[str, list] = {}
     for own, attention in zip(words, maps, strict=True):
         for word, one in zip(own[1:], attention, strict=True):
             found.setdefault(word, []).append(centre_and_spread(one))
-    by_word = {word: dict(zip(("x", "y", "spread"), np.mean(values, 0).round(4).tolist(), strict=True)) for word, values in found.items()}
-    return {"difference between maps": sum(map(difference, maps)) / len(maps), "maps": by_word}
+    return dict(sorted(found.items(), key=lambda item: -len(item[1])))
+
+
+def measures(words: list[list[str]], maps: list[Tensor]) -> dict[str, float]:
+    """How much the maps of one picture differ and how far a map spreads, mean over all pictures."""
+    spreads = [spread for values in by_word(words, maps).values() for _, _, spread in values]
+    return {"difference between maps": sum(map(difference, maps)) / len(maps), "spread of a map": sum(spreads) / len(spreads)}
+
+
+def word_table(words: list[list[str]], maps: list[Tensor]) -> dict:
+    """The most frequent words with the mean centre and spread of their maps, as a result's further table."""
+    rows = [[word, len(values), *np.mean(values, 0).round(3).tolist()] for word, values in by_word(words, maps).items()]
+    title = f"Where the maps of the {FREQUENT} most frequent words lie, as shares of the sides, from the upper left corner"
+    return {"title": title, "header": ["word", "maps", "x", "y", "spread"], "rows": rows[:FREQUENT]}
 
 
 def share_in_box(attention: Tensor, box: list[float]) -> tuple[float, float]:

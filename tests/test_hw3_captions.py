@@ -180,6 +180,9 @@ def test_measures_of_maps():
     assert p2_maps.centre_and_spread(point) == pytest.approx((0.875, 0.125, 0))
     assert p2_maps.centre_and_spread(torch.ones(4, 4))[2] == pytest.approx((2 * 1.25 / 16) ** 0.5)
     assert p2_maps.difference(torch.stack([point, point.flip(1)])) == 1 and p2_maps.difference(torch.stack([point, point])) == 0
+    words, maps = [["<start>", "a", "cat"], ["<start>", "cat"]], [torch.stack([point.flip(1), point]), point[None].flip(1)]
+    assert p2_maps.word_table(words, maps)["rows"] == [["cat", 2, 0.875, 0.5, 0], ["a", 1, 0.125, 0.125, 0]]
+    assert p2_maps.measures(words, maps) == {"difference between maps": 0.5, "spread of a map": 0}
     assert p2_maps.share_in_box(torch.ones(4, 4), [0.1, 0.2, 0.6, 0.9]) == pytest.approx((0.35, 0.35))
     assert p2_maps.share_in_box(point, [0.5, 0, 1, 0.125]) == pytest.approx((0.5, 0.0625))
 
