@@ -48,12 +48,17 @@ def save(figure: Figure, path: Path) -> None:
             colours = picture.convert("RGB")
         small = colours.quantize(256, dither=Image.Dither.NONE)
         if photographs:
-            palette = np.array(small.getpalette()).reshape(-1, 3)
-            palette[palette.sum(1).argmax()] = 255  # else the page's white takes the tint of the pictures' brightest parts
-            small.putpalette(palette.flatten().tolist())
-            small = colours.quantize(256, palette=small, dither=Image.Dither.FLOYDSTEINBERG)
+            small = dithered(colours, small)
         small.save(temporary, "PNG", optimize=True)
     plt.close(figure)
+
+
+def dithered(colours: Image.Image, palette: Image.Image) -> Image.Image:
+    """An RGB picture in a palette's colours, mixed from dots; white stays white, which the pictures' brightest parts would tint."""
+    dots = np.array(colours.quantize(256, palette=palette, dither=Image.Dither.FLOYDSTEINBERG).convert("RGB"))
+    white = (np.asarray(colours) == 255).all(2)
+    dots[white] = 255
+    return Image.fromarray(dots).quantize(256, dither=Image.Dither.NONE)
 
 
 def save_gif(frames: list[np.ndarray], path: Path) -> None:
