@@ -64,7 +64,7 @@ def write(args: argparse.Namespace, runtime: setup.Runtime, recipe, weights: str
         runtime,
         "cv22 2.3",
         "augmentation against accuracy",
-        figures={"": p2_tables.draw(rows, REPORTED, f"ResNet-50 after {recipe.epochs} epochs, by augmentation")},
+        figures={"": p2_tables.draw(rows, REPORTED, f"{recipe.network} after {recipe.epochs} epochs, by augmentation")},
         reported=REPORTED,
         reproduced=rows,
         claims=claims(rows),

@@ -89,7 +89,7 @@ def write(args: argparse.Namespace, runtime: setup.Runtime, recipe, weights: str
         "cv22 2.4",
         "data cleaning against accuracy",
         figures={
-            "": p2_tables.draw(rows, REPORTED, f"ResNet-50 after {recipe.epochs} epochs, by the images dropped"),
+            "": p2_tables.draw(rows, REPORTED, f"{recipe.network} after {recipe.epochs} epochs, by the images dropped"),
             "-suspicious": draw_suspicious(split, scores),
         },
         reported=REPORTED,

@@ -24,7 +24,7 @@ class LeNet(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x = F.max_pool2d(F.relu(self.conv1(self._run(self.block1, x))), 2)
         x = F.max_pool2d(F.relu(self.conv2(self._run(self.block2, x))), 2)
-        x = torch.flatten(self._run(self.block3, x), 1)
+        x = F.adaptive_avg_pool2d(self._run(self.block3, x), 5).flatten(1)  # 32 px give 5x5 already; RandomCrop(25) gives less
         return self.fc3(F.relu(self.fc2(F.relu(self.fc1(x)))))
 
     def _run(self, block: nn.Module, x: Tensor) -> Tensor:
