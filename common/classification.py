@@ -1,9 +1,6 @@
-"""Training a classifier on decoded images: one epoch, its evaluation, and all of them.
+"""Training a classifier on decoded images: its recipe, one epoch, its evaluation, and all of them."""
 
-A recipe here has, besides what common/training.py asks for, `batch_size`, `validation_batch`, `schedule`, `label_smoothing`, `clip` (the
-largest norm of the gradient, 0: any) and `train_pipeline(epoch)`.
-"""
-
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -14,6 +11,15 @@ from tqdm import tqdm
 from common import setup, training
 from common.augment import Pipeline
 from common.data import Labelled, Splits, batches
+
+
+@dataclass(frozen=True)
+class Recipe(training.Recipe):
+    """One training of a classifier; `clip` is the largest norm of the gradient, 0 for any. A problem's own adds `train_pipeline(epoch)`."""
+
+    label_smoothing: float = 0.0
+    clip: float = 0.0
+    validation_batch: int = 250
 
 
 def train_epoch(model, optimiser, split: Labelled, recipe, runtime: setup.Runtime, epoch: int, seed: int) -> dict:

@@ -1,7 +1,6 @@
 """What the training scripts share: learning-rate schedules, a run's folder, published weights, optimisers, and the walk over the epochs.
 
-A recipe, as the functions here use it, is a frozen dataclass with `epochs`, `optimiser`, `lr`, `momentum`, `nesterov`, `weight_decay`,
-`keep` (what the kept epoch is best in) and `kept_epochs()` (the epochs whose checkpoints the figures need).
+Each problem's recipes are frozen dataclasses below `Recipe`, or for classifiers below common.classification.Recipe.
 """
 
 import argparse
@@ -10,6 +9,7 @@ import pickle
 import shlex
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import torch
@@ -36,6 +36,35 @@ def one_cycle(epoch: float, epochs: int) -> float:
     """Linear from 0.1 to 1 over a fifth of the training, then linear to 0, in every step (after Smith and Topin, 2017)."""
     progress = epoch / epochs
     return 0.1 + 4.5 * progress if progress < 0.2 else (1 - progress) / 0.8
+
+
+# ---- a recipe ----
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One training: what every problem's recipe has. `keep` says what the kept epoch is best in, or 'last'."""
+
+    network: str
+    epochs: int = 30
+    batch_size: int = 128
+    optimiser: str = "sgd"
+    lr: float = 0.01
+    momentum: float = 0.9
+    nesterov: bool = False
+    weight_decay: float = 0.0
+    schedule: Schedule = constant
+    keep: str = "accuracy"
+    pretrained: bool = False
+
+    def kept_epochs(self) -> tuple[int, ...]:
+        """The epochs, counted from 1, whose checkpoints the figures need."""
+        return ()
+
+    def settings(self) -> dict:
+        """Every hyper-parameter that is a plain JSON value, and the schedule's name."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)} | {"schedule": self.schedule.__name__}
+        return {name: value for name, value in values.items() if isinstance(value, (str, int, float))}
 
 
 # ---- what a user changes in a recipe, and where the run goes ----

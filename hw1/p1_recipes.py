@@ -6,13 +6,13 @@ applied at 32 px; f22b's DenseNet is DenseNet-121 and its ConvNeXt is ConvNeXt-T
 """
 
 import argparse
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from common import training
+from common import classification, training
 from common.augment import AutoAugment, Crop, Cutout, Flip, Normalise, Pipeline, RandomErasing, Resize, Rotate
 from common.data import Splits, load_p1
-from common.training import Schedule, constant, cosine, one_cycle
+from common.training import cosine, one_cycle
 
 
 def warm_up_then_linear(epoch: float, epochs: int) -> float:
@@ -25,29 +25,16 @@ def warm_up_then_linear(epoch: float, epochs: int) -> float:
 
 
 @dataclass(frozen=True)
-class Recipe:
+class Recipe(classification.Recipe):
     """One training. `augment` runs on 32-px images before resizing; `small_share` of the epochs are trained at `small_size` px."""
 
-    network: str
-    epochs: int
-    batch_size: int = 128
-    optimiser: str = "sgd"
-    lr: float = 0.01
-    momentum: float = 0.9
-    nesterov: bool = False
     weight_decay: float = 1e-4
-    schedule: Schedule = constant
-    label_smoothing: float = 0.0
-    clip: float = 0.0
     augment: tuple = (Crop(4), Flip())
     image_size: int = 224
     after_resize: tuple = ()
     after_normalise: tuple = ()
     small_size: int = 0
     small_share: float = 0.0
-    validation_batch: int = 250
-    keep: str = "accuracy"
-    pretrained: bool = False
     reported: float | None = None
     figure_epochs: tuple[int, int, int] | None = None
     chosen: str = ""
@@ -66,9 +53,9 @@ class Recipe:
 
     def settings(self) -> dict:
         """Every hyper-parameter as plain JSON values."""
-        plain = {key: value for key, value in asdict(replace(self, augment=(), after_resize=(), after_normalise=())).items() if value != ()}
-        del plain["reported"], plain["figure_epochs"]
-        return plain | {"schedule": self.schedule.__name__, "transforms": repr(self.train_pipeline(self.epochs - 1))}
+        plain = super().settings() | {"transforms": repr(self.train_pipeline(self.epochs - 1))}
+        plain.pop("reported", None)
+        return plain
 
 
 def validation_pipeline(image_size: int) -> Pipeline:

@@ -6,7 +6,7 @@ pretrained, so its A starts from random weights.
 """
 
 import argparse
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from common import training
@@ -16,20 +16,15 @@ from hw1.p2_data import SIZE
 
 
 @dataclass(frozen=True)
-class Recipe:
+class Recipe(training.Recipe):
     """One training. `sizes` are (share of the epochs, pixels) of the first epochs, trained smaller; the others have `image_size`.
 
     The loss weighs a class by its share of the pixels to the power of -`class_weights` (0: all alike).
     """
 
-    network: str
-    epochs: int = 30
     batch_size: int = 8
     optimiser: str = "adam"
     lr: float = 1e-4
-    momentum: float = 0.9
-    nesterov: bool = False
-    weight_decay: float = 0.0
     schedule: Schedule = cosine
     aux_weight: float = 0.5
     class_weights: float = 0.0
@@ -54,10 +49,10 @@ class Recipe:
 
     def settings(self) -> dict:
         """Every hyper-parameter as plain JSON values."""
-        plain = asdict(self)
-        del plain["reported"]
-        plain["sizes"] = [list(pair) for pair in self.sizes]
-        return plain | {"schedule": self.schedule.__name__, "transforms": f"Symmetries(), {self.train_pipeline(self.epochs - 1)!r}"}
+        transforms = f"Symmetries(), {self.train_pipeline(self.epochs - 1)!r}"
+        plain = super().settings() | {"sizes": [list(pair) for pair in self.sizes], "transforms": transforms}
+        plain.pop("reported", None)
+        return plain
 
 
 A, DEEPLAB = Recipe("vgg16_fcn32s"), Recipe("deeplabv3_resnet50")

@@ -7,12 +7,12 @@ convolutions, and three labelled images of each class: with more the drawn class
 """
 
 import argparse
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from common import setup, training
+from common import classification, setup, training
 from common.augment import ColorJitter, Crop, Flip, GaussianBlur, Grayscale, Normalise, Pipeline, ResizedCrop, Sometimes
-from common.training import Schedule, constant, one_cycle
+from common.training import one_cycle
 from hw1 import p3_data
 from hw1.p3_data import Source
 
@@ -23,40 +23,23 @@ CROPPED = (*COLOURS, BLUR, ResizedCrop(), Normalise())  # --crop: the original's
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """One training."""
+class Recipe(classification.Recipe):
+    """One training; `network` is the backbone, `hidden` the width of BYOL's projector and predictor."""
 
-    epochs: int
-    batch_size: int
-    optimiser: str
-    lr: float
-    augment: tuple
-    backbone: str = "resnet50"
+    network: str = "resnet50"
+    nesterov: bool = True
+    keep: str = "last"
     image_size: int = 128
     hidden: int = 4096
-    momentum: float = 0.9
-    nesterov: bool = True
-    weight_decay: float = 0.0
-    schedule: Schedule = constant
-    label_smoothing: float = 0.0
-    clip: float = 0.0
-    validation_batch: int = 250
-    keep: str = "last"
-    pretrained: bool = False
+    augment: tuple = ()
 
     def train_pipeline(self, epoch: int) -> Pipeline:
         """The augmentation of an epoch, counted from 0."""
         return Pipeline(*self.augment)
 
-    def kept_epochs(self) -> tuple[int, ...]:
-        """No epoch is kept for a figure."""
-        return ()
-
     def settings(self) -> dict:
         """Every hyper-parameter as plain JSON values."""
-        plain = asdict(replace(self, augment=())) | {"network": self.backbone}
-        del plain["augment"], plain["backbone"]
-        return plain | {"schedule": self.schedule.__name__, "transforms": repr(self.train_pipeline(0))}
+        return super().settings() | {"transforms": repr(self.train_pipeline(0))}
 
 
 PRETRAIN = Recipe(epochs=500, batch_size=100, optimiser="adam", lr=1e-4, augment=STATED)
@@ -67,7 +50,7 @@ FINETUNE = Recipe(  # settings A, B and C: backbone and classifier
     epochs=30, batch_size=64, optimiser="adam", lr=5e-4, augment=(Crop(4), Flip(), Normalise()), schedule=one_cycle
 )
 CLASSIFIER = Recipe(epochs=30, batch_size=64, optimiser="adam", lr=5e-3, augment=(), schedule=one_cycle)  # D and E, on features
-SMALL = {"backbone": "resnet18", "image_size": 32}  # for the stand-ins
+SMALL = {"network": "resnet18", "image_size": 32}  # for the stand-ins
 STAND_INS = {PRETRAIN: {"epochs": 15}, SUPERVISED: {"epochs": 15}, FINETUNE: {"epochs": 15}, CLASSIFIER: {"epochs": 15}}
 FEW = {"epochs": 20, "batch_size": 10, "lr": 1e-3}
 QUICK = {
@@ -96,8 +79,8 @@ def adapt(recipe: Recipe, args: argparse.Namespace, source: Source) -> Recipe:
     if source.name == p3_data.STAND_INS and args.image_size not in (None, SMALL["image_size"]):
         raise setup.UsageError(f"--image-size {args.image_size}: the stand-ins' images have {SMALL['image_size']} pixels; leave it out")
     course = source.name == "p3_data" and not args.quick
-    small = {} if course else SMALL | (QUICK[recipe] | {"backbone": "small"} if args.quick else STAND_INS[recipe])
-    chosen = {"backbone": args.backbone} if args.backbone else {}
+    small = {} if course else SMALL | (QUICK[recipe] | {"network": "small"} if args.quick else STAND_INS[recipe])
+    chosen = {"network": args.backbone} if args.backbone else {}
     return replace(recipe, **small | chosen | training.changes(args))
 
 

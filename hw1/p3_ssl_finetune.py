@@ -58,7 +58,7 @@ def backbone_file(args: argparse.Namespace, source: p3_data.Source, setting: str
 
 def load_backbone(path: Path | None, recipe) -> tuple[torch.nn.Module, int]:
     """The backbone, from a file or random, and the length of its features."""
-    backbone, dim = p3_models.build_backbone(recipe.backbone, recipe.image_size)
+    backbone, dim = p3_models.build_backbone(recipe.network, recipe.image_size)
     if path:
         p3_models.load_backbone(backbone, setup.load_checkpoint(path, "name another file"), path)
     return backbone, dim

@@ -101,7 +101,7 @@ def pretrain(args: argparse.Namespace, runtime: setup.Runtime, source: p3_data.S
     images = p3_data.load_unlabelled(source, recipe.image_size)[: p3_recipes.QUICK_UNLABELLED if args.quick else None].to(runtime.device)
     target, _ = p3_data.load_target(source, recipe.image_size)
     probe = Splits(target.name, some(target.train, PROBE), some(target.validation, PROBE))
-    networks = runtime.place(BYOL(*p3_models.build_backbone(recipe.backbone, recipe.image_size), hidden=recipe.hidden))
+    networks = runtime.place(BYOL(*p3_models.build_backbone(recipe.network, recipe.image_size), hidden=recipe.hidden))
     optimiser, parallel = training.make_optimiser(networks, recipe), setup.parallel(networks, runtime)
     folder = setup.writable_folder(p3_recipes.run_folder(args, "byol" + "-crop" * args.crop, source))
     data = {"name": source.name, "unlabelled": len(images), "probe": [len(probe.train), len(probe.validation)]}
@@ -147,8 +147,7 @@ def write(args: argparse.Namespace, runtime: setup.Runtime, recipe, settings: di
         data=settings["data"],
         settings=settings,
         weights="none",
-        deviations=training.deviations(full, recipe, "none")
-        + [f"{recipe.backbone}, not {full.backbone}"] * (recipe.backbone != full.backbone),
+        deviations=training.deviations(full, recipe, "none") + [f"{recipe.network}, not {full.network}"] * (recipe.network != full.network),
         training_seconds=round(sum(epoch["seconds"] for epoch in history), 1),
     )
 
@@ -167,7 +166,7 @@ def pretrain_supervised(args: argparse.Namespace, runtime: setup.Runtime, source
     order = order[: p3_recipes.QUICK_UNLABELLED if args.quick else None]
     cut = int(0.9 * len(order))
     splits = Splits(source.name, images.take(order[:cut]), images.take(order[cut:]))
-    model = p3_models.Transferred(*p3_models.build_backbone(recipe.backbone, recipe.image_size), int(images.target.max()) + 1)
+    model = p3_models.Transferred(*p3_models.build_backbone(recipe.network, recipe.image_size), int(images.target.max()) + 1)
     folder = setup.writable_folder(p3_recipes.run_folder(args, "supervised", source))
     settings = recipe.settings() | {"seed": args.seed, "data": splits.describe(), "precision": runtime.precision()}
     history = classification.train(model, recipe, splits, Pipeline(Normalise()), folder, settings, runtime, args)

@@ -5,10 +5,11 @@ Chosen: in 2.1 random crops by 4 pixels and flips in training (the report's trai
 rate of 0.01 for 32 images scaled to 256, without steps.
 """
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 
 from torchvision import transforms
 
+from common import classification
 from common.augment import Affine, ColorJitter, Crop, Cutout, Flip, GaussianBlur, Normalise, OneOf, PerImage, Pipeline
 from common.training import Schedule, constant, one_cycle
 
@@ -24,39 +25,24 @@ def final_steps(epoch: float, epochs: int) -> float:
 
 
 @dataclass(frozen=True)
-class Recipe:
+class Recipe(classification.Recipe):
     """One training."""
 
-    network: str
-    epochs: int = 30
     batch_size: int = 16
-    optimiser: str = "sgd"
-    lr: float = 0.01
-    momentum: float = 0.9
     nesterov: bool = True
     weight_decay: float = 1e-6
     schedule: Schedule = starter_steps
-    label_smoothing: float = 0.0
     clip: float = 5.0
     augment: tuple = ()
     after_normalise: tuple = ()
-    validation_batch: int = 250
-    keep: str = "accuracy"
-    pretrained: bool = False
 
     def train_pipeline(self, epoch: int) -> Pipeline:
         """The augmentation of an epoch, counted from 0."""
         return Pipeline(*self.augment, Normalise(), *self.after_normalise)
 
-    def kept_epochs(self) -> tuple[int, ...]:
-        """No epoch is kept for a figure; best.pth and last.pth are."""
-        return ()
-
     def settings(self) -> dict:
         """Every hyper-parameter as plain JSON values."""
-        plain = asdict(replace(self, augment=(), after_normalise=()))
-        del plain["augment"], plain["after_normalise"]
-        return plain | {"schedule": self.schedule.__name__, "transforms": repr(self.train_pipeline(0))}
+        return super().settings() | {"transforms": repr(self.train_pipeline(0))}
 
 
 # ---- augmentation: the rows of 2.3 ----

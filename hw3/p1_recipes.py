@@ -7,19 +7,19 @@ The small network for machines without a GPU sees 96 px and starts from random w
 
 import argparse
 import shlex
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from torchvision import transforms
 
-from common import setup, training
+from common import classification, setup, training
 from common.augment import PerImage, Pipeline
 from common.training import Schedule, constant, cosine, one_cycle
 from hw3.p1_data import NORMALISE
 
 
 @dataclass(frozen=True)
-class Recipe:
+class Recipe(classification.Recipe):
     """One phase of a training."""
 
     network: str = "b16"
@@ -27,15 +27,9 @@ class Recipe:
     batch_size: int = 16
     optimiser: str = "adam"
     lr: float = 1e-4
-    momentum: float = 0.9
-    nesterov: bool = False
-    weight_decay: float = 0.0
     schedule: Schedule = cosine
-    label_smoothing: float = 0.0
-    clip: float = 0.0
     image_size: int = 384
     validation_batch: int = 16
-    keep: str = "accuracy"
     pretrained: bool = True
 
     def train_pipeline(self, epoch: int) -> Pipeline:
@@ -50,14 +44,10 @@ class Recipe:
         )
         return Pipeline(PerImage(four), NORMALISE)
 
-    def kept_epochs(self) -> tuple[int, ...]:
-        """No epoch is kept for a figure; best.pth and last.pth are."""
-        return ()
-
     def settings(self) -> dict:
         """Every hyper-parameter as plain JSON values."""
         steps = ", ".join(map(repr, self.train_pipeline(0).operations[0].transform.transforms))
-        return asdict(self) | {"schedule": self.schedule.__name__, "transforms": f"{steps}, {NORMALISE!r}"}
+        return super().settings() | {"transforms": f"{steps}, {NORMALISE!r}"}
 
 
 FIRST = Recipe()

@@ -2,38 +2,25 @@
 
 import argparse
 import shlex
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from common import setup, training
-from common.training import Schedule, constant, one_cycle
+from common.training import one_cycle
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """One training."""
+class Recipe(training.Recipe):
+    """One training; `clip` is the largest norm of the gradient, `side` the longer side of the pictures in pixels."""
 
     network: str = "full"
-    epochs: int = 30
     batch_size: int = 32
     optimiser: str = "adamw"
     lr: float = 1e-4
-    momentum: float = 0.9
-    nesterov: bool = False
     weight_decay: float = 1e-4
-    schedule: Schedule = constant
     clip: float = 0.1
     side: int = 299
     keep: str = "last"
-    pretrained: bool = False
-
-    def kept_epochs(self) -> tuple[int, ...]:
-        """No epoch is kept for a figure; best.pth and last.pth are."""
-        return ()
-
-    def settings(self) -> dict:
-        """Every hyper-parameter as plain JSON values."""
-        return asdict(self) | {"schedule": self.schedule.__name__}
 
 
 FULL = Recipe()

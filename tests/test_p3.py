@@ -88,7 +88,7 @@ def test_moving_average_after_the_optimiser_step():
     before = [parameter.clone() for parameter in networks.target_encoder.parameters()]
     optimiser = torch.optim.Adam(networks.parameters(), 0.1)
     images = torch.randint(0, 256, (4, 3, 2, 2), dtype=torch.uint8)
-    recipe = p3_recipes.Recipe(1, 4, "adam", 0.1, (Flip(), Normalise()))
+    recipe = p3_recipes.Recipe(epochs=1, batch_size=4, optimiser="adam", lr=0.1, augment=(Flip(), Normalise()))
     p3_ssl_pretrain.train_epoch(networks, networks, optimiser, images, recipe, CPU, 0, 0)
     online = list(networks.online_encoder.parameters())
     assert not torch.equal(online[0], before[0])
@@ -102,10 +102,10 @@ def test_identical_views_are_counted_and_refused_if_all_are():
     assert byol.identical(one, two).tolist() == [False, True, False, False]
     networks, images = small(), torch.randint(0, 256, (40, 3, 2, 2), dtype=torch.uint8)
     optimiser = torch.optim.Adam(networks.parameters())
-    recipe = p3_recipes.Recipe(1, 8, "adam", 0.1, (Flip(), Normalise()))
+    recipe = p3_recipes.Recipe(epochs=1, batch_size=8, optimiser="adam", lr=0.1, augment=(Flip(), Normalise()))
     found = p3_ssl_pretrain.train_epoch(networks, networks, optimiser, images, recipe, CPU, 0, 0)
     assert 0.3 < found["identical_views"] < 0.7
-    recipe = p3_recipes.Recipe(1, 8, "adam", 0.1, (Normalise(),))
+    recipe = p3_recipes.Recipe(epochs=1, batch_size=8, optimiser="adam", lr=0.1, augment=(Normalise(),))
     with pytest.raises(Incomplete, match="identical"):
         p3_ssl_pretrain.train_epoch(networks, networks, optimiser, images, recipe, CPU, 0, 0)
 
