@@ -17,10 +17,11 @@ _STARTED = time.monotonic()
 
 
 def command_line() -> str:
-    """The command that runs, as one would type it in the repository root."""
-    script = Path(sys.argv[0]).resolve()
+    """The command that runs, as one would type it in the repository root; without --out, which is this machine's and changes no number."""
+    script, words = Path(sys.argv[0]).resolve(), sys.argv[1:]
     name = script.relative_to(ROOT) if script.is_relative_to(ROOT) else script.name
-    return shlex.join(["python", str(name), *sys.argv[1:]])
+    kept = [word for before, word in zip(["", *words], words, strict=False) if "--out" not in (before, word.split("=")[0])]
+    return shlex.join(["python", str(name), *kept])
 
 
 def result_path(out: Path, item: str) -> Path:

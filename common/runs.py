@@ -50,11 +50,11 @@ def both_fields(runs: dict[str, dict]) -> dict:
     }
 
 
-def save_half(folder: Path, name: str, kept: dict) -> Path:
-    """Write best.pth in half precision as `name`, the form in which the graders' script uses it, with the kept epoch's numbers."""
+def save_half(folder: Path, name: str, kept: dict, **more) -> Path:
+    """Write best.pth in half precision as `name`, as the graders' script uses it, with the kept epoch's numbers and `more`."""
     state = setup.load_checkpoint(folder / "best.pth", "train again")
     half = {key: value.half() if value.is_floating_point() else value for key, value in state["model"].items()}
-    setup.save_checkpoint(folder / name, {"model": half, "settings": state["settings"], "kept": kept})
+    setup.save_checkpoint(folder / name, {"model": half, "settings": state["settings"], "kept": kept, **more})
     return folder / name
 
 

@@ -39,13 +39,10 @@ def main(args: argparse.Namespace) -> dict:
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = setup.Parser(description=__doc__)
+    parser = grading.parser(__doc__, "a checkpoint of p1_train.py (default: hw1/checkpoints/p1.pth)", WEIGHTS)
     parser.add_argument("in_dir", type=Path)
     parser.add_argument("out_csv", type=Path)
-    parser.add_argument("--weights", type=Path, default=WEIGHTS, help="a checkpoint of p1_train.py (default: hw1/checkpoints/p1.pth)")
     parser.add_argument("--answers", type=Path, help="a csv `filename,label` to grade the labels with")
-    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
-    parser.set_defaults(seed=0)
     return parser.parse_args(argv)
 
 

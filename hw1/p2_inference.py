@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 
-from common import setup
+from common import grading, setup
 from common.data import image_files, read_image
 from common.setup import UsageError
 from hw1 import p2_models
@@ -171,16 +171,13 @@ def main(args: argparse.Namespace) -> dict:
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """The command line."""
-    parser = setup.Parser(description=__doc__)
+    parser = grading.parser(__doc__, "a checkpoint of p2_seg_train.py (default: hw1/checkpoints/p2.pth)", WEIGHTS)
     parser.add_argument("in_dir", type=Path, metavar="IN_DIR")
     parser.add_argument("out_dir", type=Path, metavar="OUT_DIR")
     parser.add_argument("--names", choices=("2022", "2023"), default="2022", help="xxxx_sat.jpg -> xxxx_sat.png, or xxxx_mask.png")
     parser.add_argument(
         "--tta", action="store_true", help="mean over the eight flips and quarter turns of each image: eight times the time"
     )
-    parser.add_argument("--weights", type=Path, default=WEIGHTS, help="a checkpoint of p2_seg_train.py (default: hw1/checkpoints/p2.pth)")
-    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
-    parser.set_defaults(seed=0)
     return parser.parse_args(argv)
 
 

@@ -54,13 +54,10 @@ def main(args: argparse.Namespace) -> dict[str, str]:
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """The command line."""
-    parser = setup.Parser(description=__doc__)
+    parser = grading.parser(__doc__, "a p3.pth of p3_ssl_finetune.py (default: the one in results/)")
     parser.add_argument("images_csv", type=Path)
     parser.add_argument("in_dir", type=Path)
     parser.add_argument("out_csv", type=Path)
-    parser.add_argument("--weights", type=Path, help="a p3.pth of p3_ssl_finetune.py (default: the one in results/)")
-    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
-    parser.set_defaults(seed=0)
     return parser.parse_args(argv)
 
 

@@ -31,12 +31,9 @@ def main(args: argparse.Namespace) -> dict[str, int]:
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """The command line."""
-    parser = setup.Parser(description=__doc__)
+    parser = grading.parser(__doc__, "a checkpoint of p2_final.py (default: hw2/checkpoints/p2.pth)", WEIGHTS)
     parser.add_argument("in_dir", type=Path)
     parser.add_argument("out_csv", type=Path)
-    parser.add_argument("--weights", type=Path, default=WEIGHTS, help="a checkpoint of p2_final.py (default: hw2/checkpoints/p2.pth)")
-    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
-    parser.set_defaults(seed=0)
     return parser.parse_args(argv)
 
 

@@ -100,12 +100,11 @@ def exact(model: catr.CATR, split: Captioned, images: list[Tensor], pieces: Word
 
 @setup.on_rank_zero
 def write(args, runtime, recipe: Recipe, model, pieces: WordPieces, folder: Path, run: dict, splits: list, pairs: list) -> dict:
-    """p2.pth with its word pieces (in half precision it forgot a quarter of the captions that it knew), and the item."""
+    """p2.pth, with its word pieces, and the item, which says what p2.pth reaches."""
     full = p2_recipes.RECIPES[recipe.network]
     run = runs.finish(args, runtime, full, recipe, folder, run)
-    state = setup.load_checkpoint(folder / "best.pth", "train again")
-    setup.save_checkpoint(folder / "p2.pth", {"model": state["model"], "settings": run["settings"], "pieces": pieces.pieces})
-    setup.load_weights(model, state["model"], folder / "best.pth")
+    path = runs.save_half(folder, "p2.pth", run["kept"], pieces=pieces.pieces)
+    setup.load_weights(model, setup.load_checkpoint(path, "train again")["model"], path)
     shares = {
         f"exact captions, {name}": exact(model, split, some.images, pieces, runtime)
         for name, split, some in zip(("training", "validation"), splits, pairs, strict=True)

@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 
-from common import figures, setup, training
+from common import figures, grading, setup, training
 from common.data import image_files, read_image, refuse
 from hw3 import catr, p2_maps, p2_models
 from hw3.p2_data import prepared
@@ -55,14 +55,11 @@ def main(args: argparse.Namespace) -> dict[str, str]:
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """The command line."""
-    parser = setup.Parser(description=__doc__)
+    parser = grading.parser(__doc__, "a checkpoint of CATR (default: the p2.pth in results/)")
     parser.add_argument("in_dir", type=Path)
     parser.add_argument("out_dir", type=Path)
-    parser.add_argument("--weights", type=Path, help="a checkpoint of CATR (default: the p2.pth in results/)")
     parser.add_argument("--vocab", type=Path, help="BERT's uncased vocab.txt, for a published checkpoint")
-    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     p2_maps.add_arguments(parser)
-    parser.set_defaults(seed=0)
     return parser.parse_args(argv)
 
 

@@ -24,6 +24,12 @@ def test_entries(tmp_path):
     assert {"item", "title", "script", "command", "data", "quick", "seconds", "commit"} <= content.keys()
 
 
+def test_command_names_no_folder_of_this_machine(monkeypatch):
+    for out in (["--out", "/some/where"], ["--out=/some/where"]):
+        monkeypatch.setattr("sys.argv", [str(setup.ROOT / "hw1/p1_train.py"), "--quick", *out, "--arch", "out"])
+        assert results.command_line() == "python hw1/p1_train.py --quick --arch out"
+
+
 def test_worse_never_replaces_better(tmp_path, capsys):
     path = tmp_path / "f22a-1.2.json"
     for better, worse in [
