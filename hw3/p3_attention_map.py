@@ -47,8 +47,8 @@ def edge_share(image: Tensor, attention: Tensor) -> float:
     return (attention.flatten()[chosen].sum() / attention.sum()).item()
 
 
-def draw(images: Pictures, maps: list[Tensor], heads: list[Tensor] | None, titles: list[str]):
-    """A row for each image: image, map, overlay; below it, if asked for, its heads' overlays."""
+def draw(images: Pictures, maps: list[Tensor], heads: list[Tensor] | None, titles: list[str], kind: str):
+    """A row for each image: image, map (of `kind`), overlay; below it, if asked for, its heads' overlays."""
     columns = max(3, heads[0].shape[0] if heads else 0)
     rows = len(titles) * (2 if heads else 1)
     figure, grid = figures.new_figure(rows, columns, height=10 / columns * rows + 0.4 * rows)
@@ -59,7 +59,7 @@ def draw(images: Pictures, maps: list[Tensor], heads: list[Tensor] | None, title
         row[0].imshow(image.permute(1, 2, 0).numpy())
         row[0].set_title(title)
         row[1].imshow(attention.numpy())
-        row[1].set_title("attention of the class token")
+        row[1].set_title(kind)
         overlay(row[2], image, attention, "overlay")
         for number, head in enumerate(heads[i] if heads else ()):
             overlay(grid[2 * i + 1, number], image, head, f"head {number + 1}")
@@ -105,7 +105,7 @@ def main(args: argparse.Namespace) -> dict:
     labels = logits.max(1).indices.tolist()
     shares = [edge_share(image, attention) for image, attention in zip(images, maps, strict=True)]
     titles = [f"{path.stem}\nseen as {breeds[label]}" for path, label in zip(files, labels, strict=True)]
-    mean = sum(shares) / len(shares)
+    mean, kind = sum(shares) / len(shares), "attention rollout" if args.rollout else "attention of the class token"
     words = (
         "attention follows the outline: the quarter of the patches with the steepest grey values, a proxy, has more than a quarter of it"
     )
@@ -113,8 +113,8 @@ def main(args: argparse.Namespace) -> dict:
         args,
         runtime,
         f"f21 1.3-{args.image.stem}" if args.image else "f21 1.3",
-        "attention rollout over all blocks" if args.rollout else "attention of the class token, last block, mean over heads",
-        figures={"": draw(images, list(maps), list(by_head) if args.heads else None, titles)},
+        f"{kind} over all blocks" if args.rollout else f"{kind}, last block, mean over heads",
+        figures={"": draw(images, list(maps), list(by_head) if args.heads else None, titles, kind)},
         reported={},
         reproduced={"share of attention on edges": mean}
         | {path.stem: {"edges": share, "label": label} for path, share, label in zip(files, shares, labels, strict=True)},
