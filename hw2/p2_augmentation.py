@@ -38,7 +38,7 @@ def histories(name: str, recipe, weights: str, runtime: setup.Runtime, args: arg
         splits = p2_tables.load_splits(once)
         splits = enlarged(splits, COMBINED_SHARE, once.seed) if name == "combined" else splits
         row = replace(recipe, augment=AUGMENTATIONS[name])
-        found.append(p2_tables.train_row(f"augmentation {name}", row, weights, splits, runtime, once))
+        found.append(p2_tables.train_row("augmentation", name, row, weights, splits, runtime, once))
     return found
 
 

@@ -75,7 +75,7 @@ def train_rows(recipe, weights: str, runtime: setup.Runtime, args: argparse.Name
         first = first or (detection(splits.train.names, scores, known_dirty(args.data)), splits.train, scores)
         for name, count in DROPPED.items():
             cleaned = p2_suspects.without(splits, scores, p2_suspects.share(count, len(splits.train)))
-            runs[name].append(p2_tables.train_row(f"cleaning {name}", recipe, weights, cleaned, runtime, once))
+            runs[name].append(p2_tables.train_row("cleaning", name, recipe, weights, cleaned, runtime, once))
     return runs, *first
 
 

@@ -27,10 +27,16 @@ def load_splits(args: argparse.Namespace) -> Splits:
     return splits.first_per_class(*QUICK_IMAGES) if args.quick else splits
 
 
-def train_row(name: str, recipe: Recipe, weights: str, splits: Splits, runtime: setup.Runtime, args: argparse.Namespace) -> list[dict]:
-    """The history of one training, read from its folder if --resume finds that it has ended; its checkpoints are not kept."""
-    setup.log(f"{name}, seed {args.seed}, {len(splits.train)} training images:")
-    folder = setup.writable_folder(training.run_folder(args, f"cv22-{name.replace(' ', '-')}", splits.name))
+def train_row(
+    table: str, row: str, recipe: Recipe, weights: str, splits: Splits, runtime: setup.Runtime, args: argparse.Namespace
+) -> list[dict]:
+    """The history of one training, read from its folder if --resume finds that it has ended; its checkpoints are not kept.
+
+    Row none is the same training in both tables and has one folder.
+    """
+    setup.log(f"{table} {row}, seed {args.seed}, {len(splits.train)} training images:")
+    name = "cv22-plain" if row == "none" else f"cv22-{table}-{row.replace(' ', '-')}"
+    folder = setup.writable_folder(training.run_folder(args, name, splits.name))
     settings = run_settings(recipe, weights, splits, runtime, args)
     if args.resume and (history := ended(folder, settings)):
         return history

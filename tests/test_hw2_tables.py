@@ -75,8 +75,10 @@ def test_spread_decides_who_wins():
     assert beats(summary(histories[:1]), row) is None
 
 
-def test_cleaning_table(cifar, tmp_path):
+def test_cleaning_table(cifar, tmp_path, capsys):
     found = call(p2_cleaning, cifar, tmp_path)
+    call(p2_augmentation, cifar, tmp_path, "--seeds", "1", "--resume")
+    assert capsys.readouterr().out.count("has ended") == 1  # row none, which both tables have
     assert list(found["reproduced"]) == ["none", "drop 1000", "drop 2000", "drop 4000"]
     assert {"precision", "recall"} <= found["reproduced"]["drop 4000"].keys()
     assert sorted(found["files"]) == ["cv22-2.4-suspicious.png", "cv22-2.4.png"]
