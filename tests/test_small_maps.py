@@ -1,0 +1,64 @@
+"""common/small_maps.py: the same numbers as torch's convolution, whatever the map."""
+
+import pytest
+import torch
+from torch import nn
+from torchvision import models
+
+from common import small_maps
+
+CASES = [  # map's height and width, kernel, stride, padding
+    ((1, 1), 1, 1, 0),
+    ((2, 2), 1, 1, 0),
+    ((2, 2), 1, 2, 0),
+    ((1, 1), 3, 1, 1),
+    ((2, 2), 3, 1, 1),
+    ((2, 2), 3, 2, 1),
+    ((2, 1), 3, 1, 1),
+    ((2, 2), 5, 1, 2),
+    ((2, 2), 2, 2, 0),
+    ((2, 2), 3, 1, 2),
+    ((1, 2), (3, 1), (2, 1), (1, 0)),
+    ((2, 2), 1, 1, 1),
+    ((3, 3), 3, 1, 1),
+    ((8, 8), 1, 1, 0),
+]
+
+
+@pytest.mark.parametrize("size, kernel, stride, padding", CASES)
+@pytest.mark.parametrize("bias", [False, True])
+def test_same_as_torch(size, kernel, stride, padding, bias):
+    torch.manual_seed(0)
+    plain, x = nn.Conv2d(5, 7, kernel, stride, padding, bias=bias), torch.randn(4, 5, *size).to(memory_format=torch.channels_last)
+    expected, gradients = result(plain, x)
+    converted = small_maps.convert(plain)
+    assert type(converted) is small_maps.Conv2d
+    found, own = result(converted, x)
+    assert torch.allclose(found, expected, atol=1e-5)
+    assert all(torch.allclose(a, b, atol=1e-4) for a, b in zip(own, gradients, strict=True))
+
+
+def result(conv, x):
+    x = x.clone(memory_format=torch.preserve_format).requires_grad_()
+    out = conv(x)
+    return out, torch.autograd.grad((out * torch.linspace(-1, 1, out.numel()).view_as(out)).sum(), [x, *conv.parameters()])
+
+
+def test_the_product_is_used_where_it_pays(monkeypatch):
+    def refuse(self, x):
+        raise AssertionError("torch's convolution was called")
+
+    conv = small_maps.convert(nn.Conv2d(5, 7, 3, padding=1))
+    monkeypatch.setattr(nn.Conv2d, "forward", refuse)
+    assert conv(torch.randn(4, 5, 2, 2)).shape == (4, 7, 2, 2)
+    with pytest.raises(AssertionError, match="torch's convolution"):
+        conv(torch.randn(4, 5, 4, 4))
+
+
+def test_networks_keep_their_names_and_other_convolutions():
+    model = models.resnext50_32x4d(num_classes=3)
+    names, grouped = list(model.state_dict()), model.layer1[0].conv2
+    small_maps.convert(model)
+    assert list(model.state_dict()) == names and type(grouped) is nn.Conv2d and type(model.conv1) is small_maps.Conv2d
+    dilated = small_maps.convert(nn.Sequential(nn.Conv2d(3, 3, 3, dilation=2), nn.Conv2d(3, 3, 3, padding_mode="reflect")))
+    assert {type(module) for module in dilated} == {nn.Conv2d}
