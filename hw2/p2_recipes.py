@@ -1,8 +1,9 @@
 """How the networks of hw2 problem 2 are trained: the values of the course's starter code, what cv22 states, and our choice for the rest.
 
 Chosen: in 2.1 random crops by 4 pixels and flips in training (the report's training accuracy of 45 % below its validation accuracy of
-52 %, on images of one set, says that training images were changed, not how); in 2.3 and 2.4 SGD as in the starter code with 2.5's learning
-rate of 0.01 for 32 images scaled to 256, without steps.
+52 %, on images of one set, says that training images were changed, not how); in 2.3 and 2.4 SGD as in the starter code, without steps, with
+the learning rate that trains best from random weights (row none, seed 0, validation accuracy after four epochs: 0.169 with 0.005, 0.356 with
+0.02, 0.285 with 0.04, 0.308 with 0.08, which is 2.5's 0.01 for 32 images scaled to 256).
 """
 
 from dataclasses import dataclass, replace
@@ -70,7 +71,7 @@ AUGMENTATIONS = {
 # ---- trainings ----
 
 CURVES = Recipe("lenet", augment=(Crop(4), Flip()))
-TABLE = Recipe("resnet50", epochs=4, batch_size=256, lr=0.08, schedule=constant, keep="last", pretrained=True)
+TABLE = Recipe("resnet50", epochs=4, batch_size=256, lr=0.02, schedule=constant, keep="last", pretrained=True)
 SCORER = replace(TABLE, epochs=6, pretrained=False)
 FINAL = Recipe("resnet50", epochs=40, batch_size=32, schedule=final_steps, augment=(COMBINED,), pretrained=True)
 OURS = Recipe(
