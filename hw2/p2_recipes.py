@@ -2,8 +2,8 @@
 
 Chosen: in 2.1 random crops by 4 pixels and flips in training (the report's training accuracy of 45 % below its validation accuracy of
 52 %, on images of one set, says that training images were changed, not how); in 2.3 and 2.4 SGD as in the starter code, without steps, with
-the learning rate that trains best from random weights (row none, seed 0, validation accuracy after four epochs: 0.169 with 0.005, 0.356 with
-0.02, 0.285 with 0.04, 0.308 with 0.08, which is 2.5's 0.01 for 32 images scaled to 256).
+the learning rate that trains best from random weights (row none, seed 0, validation accuracy after four epochs: 0.169 with 0.005, 0.356
+with 0.02, 0.285 with 0.04, 0.308 with 0.08, which is 2.5's 0.01 for 32 images scaled to 256).
 """
 
 from dataclasses import dataclass, replace
