@@ -12,7 +12,7 @@ LARGEST = 2  # pixels of a map's side
 
 
 class Conv2d(nn.Conv2d):
-    """nn.Conv2d without groups and dilation, the same parameters and result; a matrix product where the map is small."""
+    """nn.Conv2d, the same parameters and result; a matrix product where the map is small."""
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) to (N, O, H', W')."""
@@ -43,6 +43,11 @@ class Conv2d(nn.Conv2d):
 def convert(model: nn.Module) -> nn.Module:
     """Give a model's convolutions, in place, the fast form where they can have it; names and parameters stay."""
     for module in model.modules():
-        if type(module) is nn.Conv2d and module.groups == 1 and module.dilation == (1, 1) and module.padding_mode == "zeros":
+        if type(module) is nn.Conv2d and _is_plain(module):
             module.__class__ = Conv2d
     return model
+
+
+def _is_plain(conv: nn.Conv2d) -> bool:
+    zeros = conv.padding_mode == "zeros" and not isinstance(conv.padding, str)
+    return zeros and conv.groups == 1 and conv.dilation == (1, 1)

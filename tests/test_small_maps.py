@@ -48,11 +48,11 @@ def test_the_product_is_used_where_it_pays(monkeypatch):
     def refuse(self, x):
         raise AssertionError("torch's convolution was called")
 
-    conv = small_maps.convert(nn.Conv2d(5, 7, 3, padding=1))
     monkeypatch.setattr(nn.Conv2d, "forward", refuse)
-    assert conv(torch.randn(4, 5, 2, 2)).shape == (4, 7, 2, 2)
-    with pytest.raises(AssertionError, match="torch's convolution"):
-        conv(torch.randn(4, 5, 4, 4))
+    for conv in (small_maps.convert(nn.Conv2d(5, 7, 3, padding=1)), small_maps.convert(nn.Conv2d(5, 7, 1))):
+        assert conv(torch.randn(4, 5, 2, 2)).shape == (4, 7, 2, 2)
+        with pytest.raises(AssertionError, match="torch's convolution"):
+            conv(torch.randn(4, 5, 4, 4))
 
 
 def test_networks_keep_their_names_and_other_convolutions():
@@ -60,5 +60,5 @@ def test_networks_keep_their_names_and_other_convolutions():
     names, grouped = list(model.state_dict()), model.layer1[0].conv2
     small_maps.convert(model)
     assert list(model.state_dict()) == names and type(grouped) is nn.Conv2d and type(model.conv1) is small_maps.Conv2d
-    dilated = small_maps.convert(nn.Sequential(nn.Conv2d(3, 3, 3, dilation=2), nn.Conv2d(3, 3, 3, padding_mode="reflect")))
-    assert {type(module) for module in dilated} == {nn.Conv2d}
+    others = ({"dilation": 2}, {"padding_mode": "reflect"}, {"padding": "same"})
+    assert {type(small_maps.convert(nn.Conv2d(3, 3, 3, **other))) for other in others} == {nn.Conv2d}
