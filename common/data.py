@@ -232,7 +232,9 @@ def read_annotations(path: Path, folder: Path) -> tuple[list[Path], list[int]]:
     """
     try:
         content = json.loads(path.read_text())
-        names, categories = content["images"], content["categories"]
+        names, categories = list(content["images"]), list(content["categories"])
+        if not all(isinstance(name, str) for name in names):
+            raise TypeError("a name that is no text")
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UsageError(f"{path} has no lists 'images' and 'categories' ({type(error).__name__}); restore the course's file") from None
     if not names or len(names) != len(categories):
@@ -240,7 +242,7 @@ def read_annotations(path: Path, folder: Path) -> tuple[list[Path], list[int]]:
     there, seen, problems = {file.name for file in folder.iterdir()} if folder.is_dir() else set(), set(), []
     for name, category in zip(names, categories, strict=True):
         problems += [f"{name} is not in {folder}"] * (name not in there) + [f"{name} is listed twice"] * (name in seen)
-        if not isinstance(category, int) or not 0 <= category < CIFAR_CLASSES:
+        if type(category) is not int or not 0 <= category < CIFAR_CLASSES:
             problems.append(f"{name} has category {category}, outside 0-{CIFAR_CLASSES - 1}")
         seen.add(name)
     refuse(path, problems)

@@ -73,9 +73,15 @@ def repetitions(args: argparse.Namespace) -> list[argparse.Namespace]:
     return [argparse.Namespace(**vars(args) | {"seed": seed}) for seed in range(args.seed, args.seed + count)]
 
 
-def ended(folder: Path, settings: dict) -> list[dict]:
-    """The history that `keep_history` wrote, if that training had these settings and ended; else []."""
-    kept = setup.from_rank_zero(lambda: results.read_json(folder / "history.json"))
+@setup.on_rank_zero
+def ended(folder: Path, settings: dict, resuming: bool) -> list[dict]:
+    """The history that `keep_history` wrote, if `resuming` and that training had these settings and ended; else [].
+
+    Without `resuming` an older history is removed: the training that begins may be interrupted, and resumed.
+    """
+    if not resuming:
+        (folder / "history.json").unlink(missing_ok=True)
+    kept = results.read_json(folder / "history.json")
     if kept.get("settings") != settings:
         return []
     setup.log(f"  has ended: {folder / 'history.json'}")
@@ -83,9 +89,10 @@ def ended(folder: Path, settings: dict) -> list[dict]:
 
 
 @setup.on_rank_zero
-def keep_history(folder: Path, settings: dict, history: list[dict]) -> None:
+def keep_history(folder: Path, settings: dict, history: list[dict], runtime: setup.Runtime) -> None:
     """Write history.json and remove the checkpoints, which for ResNet-50 take 300 MB a training."""
-    results.write_json(folder / "history.json", {"settings": settings, "history": history})
+    origin = {"device": runtime.describe(), "commit": setup.commit(), "versions": setup.versions()}
+    results.write_json(folder / "history.json", {"settings": settings, "history": history} | origin)
     for name in ("best.pth", "last.pth"):
         (folder / name).unlink(missing_ok=True)
 

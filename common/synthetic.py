@@ -22,8 +22,9 @@ from common.setup import UsageError
 
 
 def version(draw) -> str:
-    """12 hex digits that change with the file of the function `draw`, so that a set drawn by an older form is not taken for today's."""
-    return hashlib.sha256(Path(inspect.getfile(draw)).read_bytes()).hexdigest()[:12]
+    """12 hex digits that change with the file of the function `draw` and with this one: a set drawn by an older form is not today's."""
+    files = Path(inspect.getfile(draw)), Path(__file__)
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:12]
 
 
 # ---- files ----

@@ -101,14 +101,14 @@ def train_setting(setting: str, splits: Splits, classes: list[str], source, runt
     settings = recipe.settings() | {"backbone file": digest(path), "seed": args.seed, "data": splits.describe(), "setting": setting}
     settings |= {"classes": classes, "precision": runtime.precision()}
     folder = setup.writable_folder(p3_recipes.run_folder(args, f"2.2-{setting}", source))
-    if args.resume and runs.ended(folder, settings):
+    if runs.ended(folder, settings, args.resume):
         return
     setup.seed_everything(args.seed)
     model, splits, pipeline = prepare(setting, path, recipe, splits, len(classes), runtime)
     history = classification.train(model, recipe, splits, pipeline, folder, settings, runtime, args)
     if setting == "C":
         setup.on_rank_zero(runs.save_half)(folder, "p3.pth", history[-1])
-    runs.keep_history(folder, settings, history)
+    runs.keep_history(folder, settings, history, runtime)
 
 
 # ---- the item ----

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torchvision.transforms.functional import rgb_to_grayscale
 
-from common.data import image_files, locate, read_image, refuse
+from common.data import image_files, locate, read_image
 from common.setup import UsageError
 from hw2 import p1_synthetic
 from hw2.p1_classes import CLASSES
@@ -42,11 +42,11 @@ class Scenes:
 
 
 def load_split(folder: Path) -> Scenes:
-    """One split. Raises UsageError that names missing, empty and unknown category folders."""
+    """One split. Raises UsageError that names missing and empty category folders."""
     if not folder.is_dir():
         raise UsageError(f"{folder} is not a folder; see README.md, 'Real data', for the layout")
-    found = {path.name for path in folder.iterdir() if path.is_dir()}
-    refuse(folder, [f"no folder {name}" for name in CLASSES if name not in found])
+    if missing := [name for name in CLASSES if not (folder / name).is_dir()]:
+        raise UsageError(f"{folder} has no folder {', '.join(missing)}; restore what is missing")
     files = [image_files(folder / name, SUFFIXES) for name in CLASSES]
     target = torch.tensor([label for label, paths in enumerate(files) for _ in paths])
     return Scenes([path for paths in files for path in paths], target)

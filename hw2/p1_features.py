@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -11,8 +12,8 @@ from tqdm import tqdm
 
 from common.data import cache_folder
 from common.setup import UsageError, load_checkpoint, save_checkpoint
+from hw2 import sift
 from hw2.p1_data import Scenes
-from hw2.sift import dense_sift
 
 TINY = 16
 
@@ -32,19 +33,20 @@ def tiny_images(scenes: Scenes) -> Tensor:
 def descriptors(scenes: Scenes, step: int, bin_size: int) -> tuple[Tensor, Tensor]:
     """Dense SIFT of all images: uint8 (M, 128), 512 times the values, and int64 (N,), how many each image has. Kept in the cache folder."""
     stats = [(str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns) for path in scenes.files]
-    key = hashlib.sha256(repr((step, bin_size, stats)).encode()).hexdigest()[:16]
+    code = Path(sift.__file__).read_bytes()  # descriptors of an older form are not today's
+    key = hashlib.sha256(repr((step, bin_size, stats, code)).encode()).hexdigest()[:16]
     cache = cache_folder() / "sift" / f"{key}.pt"
     try:
         state = load_checkpoint(cache, "it is made again")
         return state["descriptors"], state["counts"]
     except UsageError:
         found = [
-            (dense_sift(image, step, bin_size)[0] * 512).clamp(max=255).to(torch.uint8)
+            (sift.dense_sift(image, step, bin_size)[0] * 512).clamp(max=255).to(torch.uint8)
             for image in tqdm(scenes.images(), "dense SIFT", len(scenes), disable=None, leave=False)
         ]
     if any(len(one) == 0 for one in found):
         small = scenes.files[[len(one) for one in found].index(0)]
-        raise UsageError(f"{small} is too small for a descriptor of {4 * bin_size} pixels; give a smaller --bin-size")
+        raise UsageError(f"{small} is too small for a descriptor, {3 * bin_size + 1} pixels each way; give a smaller --bin-size")
     state = {"descriptors": torch.cat(found), "counts": torch.tensor([len(one) for one in found])}
     with contextlib.suppress(UsageError):  # a cache that cannot be written costs time only
         save_checkpoint(cache, state)
@@ -54,12 +56,12 @@ def descriptors(scenes: Scenes, step: int, bin_size: int) -> tuple[Tensor, Tenso
 def vocabulary(found: Tensor, size: int, seed: int, sample: int = 200_000) -> Tensor:
     """`size` visual words (size, 128): k-means (Sculley, 2010; scikit-learn) of a random sample of descriptors, roots of their values.
 
-    Raises UsageError if there are fewer descriptors than words.
+    Raises UsageError if there are fewer descriptors, or fewer in the sample, than words.
     """
-    if len(found) < size:
-        raise UsageError(f"--vocab-size {size} is more than the {len(found)} descriptors; give a smaller one, or a smaller --step")
     chosen = torch.randperm(len(found), generator=torch.Generator().manual_seed(seed))[:sample]
-    means = MiniBatchKMeans(size, batch_size=4096, n_init=1, init="random", random_state=seed)
+    if len(chosen) < size:
+        raise UsageError(f"--vocab-size {size} is more than the {len(chosen)} descriptors it is made of; give a smaller one")
+    means = MiniBatchKMeans(size, batch_size=4096, n_init=1, init="random", random_state=seed % 2**32)
     return torch.from_numpy(means.fit(root(found[chosen]).numpy()).cluster_centers_)
 
 

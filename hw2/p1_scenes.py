@@ -24,6 +24,7 @@ from hw2.p1_data import Scenes, load_scenes
 
 REPORTED = {"bag_of_sift": 0.628, "tiny_image": 0.231}
 QUICK = {"train": 20, "test": 20}  # images of each class
+SETTINGS = ("classifier", "metric", "k", "step", "bin_size", "vocab_size", "assign", "tiny_metric", "tiny_k")
 TITLES = {"bag_of_sift": "bag of SIFT", "tiny_image": "tiny image"}
 
 
@@ -41,7 +42,7 @@ def features(name: str, train: Scenes, test: Scenes, args: argparse.Namespace) -
 def classify(name: str, train: Tensor, test: Tensor, target: Tensor, args: argparse.Namespace) -> Tensor:
     """Labels of the test features (N,) by the classifier asked for."""
     if args.classifier == "linear_svm":
-        machine = LinearSVC(random_state=args.seed).fit(train.sqrt() if name == "bag_of_sift" else train, target)
+        machine = LinearSVC(random_state=args.seed % 2**32).fit(train.sqrt() if name == "bag_of_sift" else train, target)
         return torch.from_numpy(machine.predict(test.sqrt() if name == "bag_of_sift" else test))
     k, metric = (args.k, args.metric) if name == "bag_of_sift" else (args.tiny_k, args.tiny_metric)
     return p1_features.nearest_neighbours(test, train, target, k, metric, len(CLASSES))
@@ -89,12 +90,21 @@ def claims(confusions: dict[str, Tensor], accuracy: dict[str, float]) -> list[di
     return found
 
 
+def deviations(args: argparse.Namespace) -> list[str]:
+    """In words, what the user changed of the defaults."""
+    usual = parse_args([])
+    changed = [name for name in ("feature", *SETTINGS) if getattr(args, name) != getattr(usual, name)]
+    return [f"{name} {getattr(args, name)}, not {getattr(usual, name)}" for name in changed]
+
+
 def main(args: argparse.Namespace) -> dict:
     """Classify the test images by each feature and write the item; returns the result."""
     runtime = setup.start(args)
     name, train, test = load_scenes(args.data, args.dataset_path)
     if args.quick:
         train, test = train.first_per_class(QUICK["train"]), test.first_per_class(QUICK["test"])
+    if args.assign > args.vocab_size:
+        raise setup.UsageError(f"--assign {args.assign} is more than the {args.vocab_size} words; give a smaller one")
     wanted = list(REPORTED) if args.feature == "both" else [args.feature]
     confusions, accuracy = {}, {}
     for feature in wanted:
@@ -103,7 +113,6 @@ def main(args: argparse.Namespace) -> dict:
         accuracy[feature] = metrics.accuracy(predicted, test.target)
         setup.log(f"{TITLES[feature]}, {args.classifier}, {len(train)} training and {len(test)} test images:")
         setup.log(f"Accuracy =  {accuracy[feature]}")
-    names = ("classifier", "metric", "k", "step", "bin_size", "vocab_size", "assign", "tiny_metric", "tiny_k")
     return results.write_result(
         args,
         runtime,
@@ -114,8 +123,8 @@ def main(args: argparse.Namespace) -> dict:
         reproduced=accuracy,
         claims=claims(confusions, accuracy),
         data={"name": name, "train": len(train), "test": len(test)},
-        deviations=["a linear SVM, not k-NN"] * (args.classifier == "linear_svm") + [f"{args.feature} alone"] * (args.feature != "both"),
-        settings={name: getattr(args, name) for name in names} | {"tiny image": "16x16, mean 0, length 1"},
+        deviations=deviations(args),
+        settings={name: getattr(args, name) for name in SETTINGS} | {"tiny image": "16x16, mean 0, length 1"},
     )
 
 

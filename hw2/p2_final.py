@@ -25,9 +25,9 @@ REPORTED = {"accuracy on public_test": 0.8272}
 DROPPED = 4000
 
 
-def train_report(splits: Splits, weights: str, recipe, runtime: setup.Runtime, args: argparse.Namespace) -> tuple[list[dict], Path]:
-    """cv22's final training on the cleaned and enlarged set: its history and folder."""
-    scores = p2_suspects.score(splits, runtime, args)
+def train_report(splits: Splits, weights: str, recipe, runtime: setup.Runtime, args: argparse.Namespace) -> tuple[list[dict], Path, dict]:
+    """cv22's final training on the cleaned and enlarged set: its history and folder, and what a result says of the steps before."""
+    scores, seconds = p2_suspects.score(splits, runtime, args)
     cleaned = p2_suspects.without(splits, scores, p2_suspects.share(DROPPED, len(splits.train)))
     splits = enlarged(cleaned, COMBINED_SHARE, args.seed)
     setup.log(f"final training, {len(cleaned.train)} images and some again: {len(splits.train)}")
@@ -35,7 +35,9 @@ def train_report(splits: Splits, weights: str, recipe, runtime: setup.Runtime, a
     setup.seed_everything(args.seed)
     model = p2_models.build(recipe.network, weights)
     settings = p2_tables.run_settings(recipe, weights, splits, runtime, args)
-    return classification.train(model, recipe, splits, NORMALISED, folder, settings, runtime, args), folder
+    history = classification.train(model, recipe, splits, NORMALISED, folder, settings, runtime, args)
+    steps = {f"dropped of {p2_suspects.ALL}": DROPPED, "share of the others that is trained on": COMBINED_SHARE}
+    return history, folder, steps | {"seconds of the network that scores, besides": round(seconds, 1)}
 
 
 def test_accuracy(path: Path, test: Labelled, runtime: setup.Runtime, views: bool) -> float:
@@ -74,12 +76,14 @@ def main(args: argparse.Namespace) -> dict:
     full = OURS if args.model == "best" else FINAL
     quick = p2_ours.QUICK if args.model == "best" else p2_tables.QUICK
     recipe = replace(full, **(quick if args.quick else {}) | training.changes(args))
+    if args.model == "best" and args.weights not in (None, "none"):
+        raise setup.UsageError(f"--weights {args.weights}: --model best starts from random weights; leave it out")
+    weights = "none" if args.model == "best" else p2_tables.starting_weights(args, recipe)
     splits, test = p2_tables.load_splits(args), load_public_test(args.data)
-    weights = "none" if args.model == "best" else training.starting_weights(args, recipe)
     if args.model == "best":
         history, folder, steps = p2_ours.train(splits, recipe, runtime, args)
     else:
-        history, folder, steps = *train_report(splits, weights, recipe, runtime, args), {f"dropped of {p2_suspects.ALL}": DROPPED}
+        history, folder, steps = train_report(splits, weights, recipe, runtime, args)
     return write(args, runtime, full, recipe, history, folder, steps, test)
 
 

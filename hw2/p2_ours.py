@@ -44,21 +44,23 @@ def probabilities(model: nn.Module, images: Tensor, runtime: setup.Runtime) -> T
     return p2_models.logits(model.eval(), images, runtime).softmax(1)
 
 
-def label_probabilities(splits: Splits, recipe: Recipe, runtime: setup.Runtime, args: argparse.Namespace) -> Tensor:
-    """Of each training image the probability of its own label (N,), by the network that was trained on the other half."""
+def label_probabilities(splits: Splits, recipe: Recipe, runtime: setup.Runtime, args: argparse.Namespace) -> tuple[Tensor, float]:
+    """Of each training image the probability of its own label (N,), by the network trained on the other half; the seconds of both."""
+    seconds = 0.0
     order = torch.randperm(len(splits.train), generator=torch.Generator().manual_seed(args.seed))
     halves, found = order.chunk(2), torch.empty(len(order))
     for number, (seen, unseen) in enumerate((halves, halves[::-1])):
         half = Splits(splits.name, splits.train.take(seen), splits.validation)
-        model, _, _ = train_stage(f"fold{number + 1}", recipe, half, runtime, args)
+        model, history, _ = train_stage(f"fold{number + 1}", recipe, half, runtime, args)
         held = splits.train.take(unseen)
         found[unseen] = probabilities(model, held.images, runtime).gather(1, held.target[:, None])[:, 0]
-    return found
+        seconds += sum(epoch["seconds"] for epoch in history)
+    return found, seconds
 
 
-def clean(splits: Splits, recipe: Recipe, runtime: setup.Runtime, args: argparse.Namespace) -> tuple[Splits, list[str]]:
+def clean(splits: Splits, probability: Tensor) -> tuple[Splits, list[str]]:
     """The splits without the training images whose own label is least probable, and the names of those."""
-    order, count = label_probabilities(splits, recipe, runtime, args).argsort(), round(DIRTY_SHARE * len(splits.train))
+    order, count = probability.argsort(), round(DIRTY_SHARE * len(splits.train))
     kept = Splits(splits.name, splits.train.take(order[count:].sort().values), splits.validation)
     return kept, splits.train.take(order[:count]).names
 
@@ -84,16 +86,18 @@ def train(splits: Splits, recipe: Recipe, runtime: setup.Runtime, args: argparse
     fold, teacher = (
         replace(recipe, epochs=max(1, round(recipe.epochs * epochs / OURS.epochs))) for epochs in (FOLD_EPOCHS, TEACHER_EPOCHS)
     )
-    cleaned, dropped = clean(splits, fold, runtime, args)
+    probability, seconds = label_probabilities(splits, fold, runtime, args)
+    cleaned, dropped = clean(splits, probability)
     model, before, _ = train_stage("teacher", teacher, cleaned, runtime, args)
     both = with_soft_labels(cleaned, model, unlabeled, recipe.label_smoothing, runtime)
     _, history, folder = train_stage("best", replace(recipe, label_smoothing=0.0), both, runtime, args)
     write_dropped(folder / "dropped.csv", dropped)
     steps = {
         "labelled images kept": len(cleaned.train),
+        "label smoothing of the teacher and of the labelled images": recipe.label_smoothing,
         "unlabelled images, softly labelled by the teacher": len(unlabeled),
         "epochs of fold networks and teacher": [fold.epochs, teacher.epochs],
         "validation accuracy of the teacher": before[-1]["validation_accuracy"],
-        "seconds of the teacher": round(sum(epoch["seconds"] for epoch in before), 1),
+        "seconds of the fold networks and of the teacher, besides": [round(seconds, 1), round(sum(e["seconds"] for e in before), 1)],
     }
     return history, folder, steps

@@ -57,11 +57,11 @@ def main(args: argparse.Namespace) -> dict:
     tensors = [*model.parameters(), *model.buffers()]
     found = {
         "parameters": parameters,
-        "megabytes": round(4 * parameters / 2**20, 1),
-        "megabytes with buffers": round(sum(tensor.numel() * tensor.element_size() for tensor in tensors) / 2**20, 1),
+        "megabytes": round(sum(tensor.numel() * tensor.element_size() for tensor in tensors) / 2**20, 1),
+        "megabytes of parameters alone": round(4 * parameters / 2**20, 1),
     }
     print(as_text(rows))
-    print(f"{args.model}: {parameters:,} parameters, {found['megabytes']} MB in fp32")
+    print(f"{args.model}: {parameters:,} parameters, with buffers {found['megabytes']} MB in fp32")
     is_reported = args.model == "resnet50"
     return results.write_result(
         args,

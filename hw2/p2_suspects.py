@@ -23,8 +23,11 @@ def largest_probability(model: torch.nn.Module, split: Labelled, runtime: setup.
     return torch.cat([model(x).softmax(1).amax(1).cpu() for x in batches])
 
 
-def score(splits: Splits, runtime: setup.Runtime, args: argparse.Namespace) -> Tensor:
-    """cv22's score of each training image (N,): the largest probability that a ResNet-50, trained on them from random weights, gives it."""
+def score(splits: Splits, runtime: setup.Runtime, args: argparse.Namespace) -> tuple[Tensor, float]:
+    """cv22's score of each training image (N,), and how many seconds its network took to train.
+
+    The score is the largest probability that a ResNet-50, trained on the same images from random weights, gives it.
+    """
     recipe = replace(SCORER, **p2_tables.QUICK) if args.quick else SCORER
     setup.log(f"network that scores, seed {args.seed}, {len(splits.train)} training images:")
     own = argparse.Namespace(**vars(args) | dict.fromkeys(training.OPTIONS))  # the user's changes are for the trainings after it
@@ -32,8 +35,8 @@ def score(splits: Splits, runtime: setup.Runtime, args: argparse.Namespace) -> T
     setup.seed_everything(args.seed)
     model = p2_models.build(recipe.network)
     settings = p2_tables.run_settings(recipe, "none", splits, runtime, args)
-    classification.train(model, recipe, splits, NORMALISED, folder, settings, runtime, args)
-    return largest_probability(model, splits.train, runtime)
+    history = classification.train(model, recipe, splits, NORMALISED, folder, settings, runtime, args)
+    return largest_probability(model, splits.train, runtime), sum(epoch["seconds"] for epoch in history)
 
 
 def share(count: int, images: int) -> int:

@@ -27,6 +27,18 @@ def load_splits(args: argparse.Namespace) -> Splits:
     return splits.first_per_class(*QUICK_IMAGES) if args.quick else splits
 
 
+def each_seed(args: argparse.Namespace) -> list[tuple[argparse.Namespace, Splits]]:
+    """The arguments and the split of each repetition."""
+    return [(once, load_splits(once)) for once in repetitions(args)]
+
+
+def starting_weights(args: argparse.Namespace, recipe: Recipe) -> str:
+    """What the trainings start from. Raises UsageError now, not after the hours of another network, if it cannot be had."""
+    weights = training.starting_weights(args, recipe)
+    p2_models.build(recipe.network, weights)
+    return weights
+
+
 def train_row(
     table: str, row: str, recipe: Recipe, weights: str, splits: Splits, runtime: setup.Runtime, args: argparse.Namespace
 ) -> list[dict]:
@@ -38,12 +50,12 @@ def train_row(
     name = "cv22-plain" if row == "none" else f"cv22-{table}-{row.replace(' ', '-')}"
     folder = setup.writable_folder(training.run_folder(args, name, splits.name))
     settings = run_settings(recipe, weights, splits, runtime, args)
-    if args.resume and (history := ended(folder, settings)):
+    if history := ended(folder, settings, args.resume):
         return history
     setup.seed_everything(args.seed)
     model = p2_models.build(recipe.network, weights)
     history = classification.train(model, recipe, splits, NORMALISED, folder, settings, runtime, args)
-    keep_history(folder, settings, history)
+    keep_history(folder, settings, history, runtime)
     return history
 
 
@@ -52,14 +64,15 @@ def run_settings(recipe: Recipe, weights: str, splits: Splits, runtime: setup.Ru
     return recipe.settings() | {"weights": weights, "seed": args.seed, "data": splits.describe(), "precision": runtime.precision()}
 
 
-def own_fields(args: argparse.Namespace, recipe: Recipe, weights: str, runs: dict[str, list[list[dict]]]) -> dict:
-    """The entries of a table's result that come from its trainings, `runs` by row."""
+def own_fields(
+    args: argparse.Namespace, runtime: setup.Runtime, recipe: Recipe, weights: str, data: dict, runs: dict[str, list[list[dict]]]
+) -> dict:
+    """The entries of a table's result that come from its trainings, `runs` by row; `data` describes the splits before any row's change."""
     seeds = [once.seed for once in repetitions(args)]
-    settings = recipe.settings() | {"seeds": seeds}
-    del settings["transforms"]
+    settings = recipe.settings() | {"seeds": seeds, "precision": runtime.precision()}
     return {
         "weights": weights,
-        "data": load_splits(args).describe(),
+        "data": data,
         "seconds": round(sum(epoch["seconds"] for row in runs.values() for history in row for epoch in history), 1),
         "deviations": training.deviations(TABLE, recipe, weights) + [f"{len(seeds)} seeds, not 3"] * (len(seeds) < 3),
         "settings": settings,

@@ -1,7 +1,8 @@
-"""Dense SIFT (Lowe, 2004) on a grid, in the flat-window form of VLFeat's vl_dsift: as fast as its C, and the same up to rounding.
+"""Dense SIFT (Lowe, 2004) on a grid, in the flat-window form of VLFeat's vl_dsift.
 
 Eight orientation maps of the gradient are pooled by triangles around the 4 x 4 bins of every descriptor: two banded matrix products per
-image, one along each side. The Gaussian window of the original is constant over a bin, its mean there.
+image, one along each side. The Gaussian window of the original is constant over a bin, its mean there. vl_dsift repeats the border's
+gradients outwards and takes its window's mean over two bins' width; here nothing lies outside the image.
 """
 
 import functools
@@ -19,9 +20,11 @@ def dense_sift(image: Tensor, step: int, bin_size: int) -> tuple[Tensor, Tensor]
     """Descriptors of a grey image (H, W), any value range, every `step` pixels: (N, 128) of length 1 (0 where nothing varies).
 
     A descriptor spans 4 bins of `bin_size` pixels each way; with it comes its centre (N, 2) as (x, y). Order of the 128: bin row, bin
-    column, orientation. An image too small for one descriptor gives none. The values follow vl_dsift: normalised, cut at 0.2, normalised.
+    column, orientation. An image too small for one descriptor gives none. Values are normalised, cut at 0.2, normalised.
     """
     height, width = image.shape
+    if min(height, width) <= (BINS - 1) * bin_size:
+        return torch.empty(0, DIMENSIONS), torch.empty(0, 2)
     rows, columns = pooling(height, step, bin_size), pooling(width, step, bin_size)
     down, along = len(rows) // BINS, len(columns) // BINS
     pooled = rows @ orientation_maps(image) @ columns.T  # (8, down * 4, along * 4)

@@ -12,27 +12,20 @@ from common.setup import ROOT, Runtime
 from hw1 import p2_data, p2_models
 
 
-def train(data, out, script, processes: int, *options) -> dict:
-    """Start a training script with one process or under torchrun; returns its run.json."""
+def launch(script, processes: int, *options) -> str:
+    """Run a script with one process or under torchrun; returns its output."""
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)] if processes > 1 else []
-    command = [
-        sys.executable,
-        *launcher,
-        str(ROOT / script),
-        "--report",
-        "f22a",
-        "--model",
-        "A",
-        "--data",
-        str(data),
-        "--out",
-        str(out),
-        *options,
-    ]
+    command = [sys.executable, *launcher, str(ROOT / script), *map(str, options)]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("epoch 1 ") == ("--resume" not in options)
+    return done.stdout
+
+
+def train(data, out, script, processes: int, *options) -> dict:
+    """Train f22a's model A with one process or several; returns its run.json."""
+    printed = launch(script, processes, "--report", "f22a", "--model", "A", "--data", data, "--out", out, *options)
+    assert printed.count("epoch 1 ") == ("--resume" not in options)
     return json.loads(next(out.glob("checkpoints/*/run.json")).read_text())
 
 
@@ -61,3 +54,11 @@ def test_segmentation_is_evaluated_over_all_processes(land, tmp_path):
     model, _ = p2_models.load_trained(next(tmp_path.glob("checkpoints/*/best.pth")), runtime, "")
     alone = p2_models.evaluate(model, p2_data.load_p2(str(land), 64).validation, runtime)
     assert {name: run["history"][0][name] for name in alone} == pytest.approx(alone, abs=1e-6)
+
+
+def test_a_table_on_the_stand_in(tmp_path):
+    options = ["--device", "cpu", "--quick", "--epochs", "1", "--data", "synthetic", "--out", tmp_path]
+    printed = launch("hw2/p2_augmentation.py", 2, *options)
+    assert printed.count("epoch 1 ") == 7 and printed.count("wrote ") == 1
+    found = json.loads((tmp_path / "cv22-2.3.json").read_text())
+    assert "2 processes" in found["device"] and len(found["reproduced"]) == 7

@@ -38,6 +38,10 @@ def test_split_is_nine_to_one_by_seed(cifar):
     [
         ("", "has no lists"),
         ("{}", "has no lists"),
+        ({"images": ["00000.jpg"], "categories": 5}, "has no lists"),
+        ({"images": None, "categories": None}, "has no lists"),
+        ({"images": [["00000.jpg"]], "categories": [1]}, "has no lists"),
+        ({"images": ["00000.jpg"], "categories": [True]}, "00000.jpg has category True, outside 0-9"),
         ({"images": ["00000.jpg", "00001.jpg"], "categories": [1]}, "lists 2 images and 1 categories"),
         ({"images": ["none.jpg"], "categories": [1]}, "none.jpg is not in"),
         ({"images": ["00000.jpg"], "categories": [10]}, "00000.jpg has category 10, outside 0-9"),
@@ -78,7 +82,7 @@ def test_starters_learning_rates():
 def test_summary_counts_resnet50_as_the_report_does(tmp_path, capsys):
     item = p2_summary.main(p2_summary.parse_args(["--out", str(tmp_path)]))
     assert item["reproduced"]["parameters"] == item["reported"]["parameters"] == 25_557_032
-    assert item["reproduced"]["megabytes with buffers"] == item["reported"]["megabytes"] == 97.7
+    assert item["reproduced"]["megabytes"] == item["reported"]["megabytes"] == 97.7
     printed = capsys.readouterr().out.splitlines()
     assert printed[1].split() == ["conv1", "Conv2d", "64x16x16", "9,408"]
     counted = sum(int(line.split()[-1].replace(",", "")) for line in printed[1:] if line.split()[-1].replace(",", "").isdigit())
@@ -90,7 +94,7 @@ def test_learning_curves_learn_and_give_both_scales(cifar, tmp_path):
     item = p2_learning_curves.main(p2_learning_curves.parse_args(options))
     for name in ("LeNet", "residual net"):
         found = item["reproduced"][name]
-        assert found["train loss per image"] == pytest.approx(16 * found["train loss / 16"])
+        assert found["train loss per image"] == pytest.approx(16 * found["train loss / batch size"])
     assert (tmp_path / "cv22-2.1.png").exists() and len(item["claims"]) == 2 and item["quick"]
     for network in ("lenet", "residual"):
         history = load_checkpoint(tmp_path / f"checkpoints/cv22-{network}-quick-epochs2/last.pth", "")["history"]

@@ -75,7 +75,7 @@ def test_a_ramp_has_one_direction_and_flat_images_none():
     found = sift.dense_sift(ramp, 8, 4)[0].view(-1, 16, 8)
     assert (found[..., 0] > 0.1).all() and (found[..., 1:] == 0).all()
     assert (sift.dense_sift(torch.ones(40, 40), 8, 4)[0] == 0).all()
-    assert len(sift.dense_sift(torch.ones(9, 40), 8, 4)[0]) == 0
+    assert len(sift.dense_sift(torch.ones(9, 40), 8, 4)[0]) == len(sift.dense_sift(torch.ones(1, 40), 8, 4)[1]) == 0
 
 
 # ---- bags and neighbours ----
@@ -112,6 +112,8 @@ def test_majority_wins_and_a_tie_goes_to_the_nearer_class():
 def test_more_words_than_descriptors_is_refused():
     with pytest.raises(UsageError, match="--vocab-size 5 is more than the 4 descriptors"):
         p1_features.vocabulary(torch.ones(4, 128, dtype=torch.uint8), 5, 0)
+    with pytest.raises(UsageError, match="--vocab-size 5 is more than the 3 descriptors"):
+        p1_features.vocabulary(torch.ones(9, 128, dtype=torch.uint8), 5, 0, sample=3)
 
 
 # ---- the script ----
@@ -126,11 +128,13 @@ def test_both_features_on_drawn_scenes(scenes, tmp_path, capsys):
     assert (tmp_path / "cv22-1.png").exists() and item["data"] == {"name": "p1_data", "train": 90, "test": 60}
 
 
-def test_graders_command_and_cached_descriptors(scenes, tmp_path):
+def test_graders_command_and_cached_descriptors(scenes, tmp_path, monkeypatch):
     path = scenes / "hw2_data/p1_data/p1"
     options = ("--feature", "bag_of_sift", "--dataset_path", path, "--out", tmp_path, *SMALL)
     first, second = (run_script("hw2/p1_scenes.py", *options, "--classifier", name) for name in ("nearest_neighbor", "linear_svm"))
     assert first.returncode == second.returncode == 0, second.stderr
+    monkeypatch.setattr(sift, "dense_sift", None)  # the script has left every descriptor in the cache
+    assert run(scenes, tmp_path, "--feature", "bag_of_sift", *SMALL)["deviations"]
     fractions = [float(done.stdout.split("Accuracy =  ")[1].split()[0]) for done in (first, second)]
     assert all(0.2 < fraction <= 1 for fraction in fractions)
 

@@ -75,6 +75,23 @@ def test_spread_decides_who_wins():
     assert beats(summary(histories[:1]), row) is None
 
 
+def test_one_run_carries_no_claim_and_the_best_row_must_be_the_named_one():
+    once = {name: {"train": 0.5, "validation": 0.3} for name in (*p2_augmentation.REPORTED, *p2_cleaning.REPORTED)}
+    assert {claim["holds"] for script in (p2_augmentation, p2_cleaning) for claim in script.claims(rows_of(script, once))} == {None}
+    thrice = {name: row | {"validation sd": 0.01} for name, row in once.items()}
+    combined = thrice | {"combined": {"train": 0.4, "validation": 0.4, "validation sd": 0.01}}
+    assert [claim["holds"] for claim in p2_augmentation.claims(combined)] == [True, True, False]
+    crop = combined | {"RandomCrop": {"train": 0.1, "validation": 0.2, "validation sd": 0.01}}
+    assert [claim["holds"] for claim in p2_augmentation.claims(crop)] == [True, False, True]
+    for best, holds in (("drop 4000", [True, True]), ("drop 1000", [True, False]), ("none", [False, False])):
+        rows = thrice | {best: {"train": 0.5, "validation": 0.4, "validation sd": 0.01}}
+        assert [claim["holds"] for claim in p2_cleaning.claims(rows_of(p2_cleaning, rows))] == holds
+
+
+def rows_of(script, rows: dict[str, dict]) -> dict[str, dict]:
+    return {name: rows[name] for name in script.REPORTED}
+
+
 def test_cleaning_table(cifar, tmp_path, capsys):
     found = call(p2_cleaning, cifar, tmp_path)
     call(p2_augmentation, cifar, tmp_path, "--seeds", "1", "--resume")
@@ -82,6 +99,15 @@ def test_cleaning_table(cifar, tmp_path, capsys):
     assert list(found["reproduced"]) == ["none", "drop 1000", "drop 2000", "drop 4000"]
     assert {"precision", "recall"} <= found["reproduced"]["drop 4000"].keys()
     assert sorted(found["files"]) == ["cv22-2.4-suspicious.png", "cv22-2.4.png"]
+
+
+def test_wrong_weights_end_before_the_scoring_network_trains(cifar, tmp_path, capsys):
+    for script in (p2_cleaning, p2_final):
+        with pytest.raises(UsageError, match=r"none\.pth"):
+            call(script, cifar, tmp_path, "--weights", str(tmp_path / "none.pth"))
+    with pytest.raises(UsageError, match="starts from random weights"):
+        call(p2_final, cifar, tmp_path, "--model", "best", "--weights", "default")
+    assert "epoch 1 " not in capsys.readouterr().out
 
 
 def test_what_cleaning_drops_and_finds():
@@ -100,7 +126,11 @@ def test_score_is_the_largest_probability(cifar):
 def test_final_training(cifar, tmp_path):
     found = call(p2_final, cifar, tmp_path, "--weights", "none")
     assert found["item"] == "cv22 2.5" and "random weights, not published ones" in found["deviations"]
-    assert 0 <= found["reproduced"]["accuracy on public_test"] <= 1 and (tmp_path / "cv22-2.5.png").exists()
+    model, _ = p2_models.load_trained(next(tmp_path.glob("checkpoints/cv22-final*/best.pth")), CPU, "")
+    test = p2_data.load_public_test(str(cifar))
+    labels = p2_models.logits(model, test.images, CPU, views=False).max(1).indices
+    assert found["reproduced"]["accuracy on public_test"] == pytest.approx((labels == test.target).double().mean().item())
+    assert (tmp_path / "cv22-2.5.png").exists()
 
 
 def test_ours_is_trained_on_unlabelled_images_too(ours):
