@@ -82,10 +82,7 @@ def ended(folder: Path, settings: dict, resuming: bool) -> list[dict]:
     if not resuming:
         (folder / "history.json").unlink(missing_ok=True)
     kept = results.read_json(folder / "history.json")
-    if kept.get("settings") != settings:
-        return []
-    setup.log(f"  has ended: {folder / 'history.json'}")
-    return kept["history"]
+    return kept["history"] if kept.get("settings") == settings else []
 
 
 @setup.on_rank_zero

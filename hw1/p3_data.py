@@ -7,6 +7,7 @@ pre-training), and for Office-Home p1_data, its training images cut to as many a
 
 import argparse
 import csv
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -68,7 +69,10 @@ def load_target(source: Source, size: int) -> tuple[Splits, list[str]]:
 
 
 def load_labelled(source: Source, size: int, excluded: set[str]) -> Labelled:
-    """The labelled images for supervised pre-training, without those of the names `excluded`. Raises UsageError if there are none."""
+    """The labelled images for supervised pre-training, without those of the names `excluded`.
+
+    Raises UsageError if there are none, if none is left, or if an excluded name is not among them.
+    """
     if source.name == STAND_INS:
         found = load_annotations(source.folder / CIFAR / "annotations/train_annos.json")
     else:
@@ -77,17 +81,34 @@ def load_labelled(source: Source, size: int, excluded: set[str]) -> Labelled:
             raise UsageError(f"no {path}: the course's images have no labels; use its pretrain_model_SL.pt with p3_ssl_finetune.py --sl")
         rows = read_rows(path, folder)
         found = labelled(path, rows, folder, class_names(path, rows), size)
+    if strange := sorted(excluded - set(found.names)):
+        raise UsageError(f"--exclude names images that are not there ({', '.join(strange[:3])}); give the list of this data")
+    if excluded >= set(found.names):
+        raise UsageError("--exclude names all labelled images; leave some")
     return found.take(torch.tensor([i for i, name in enumerate(found.names) if name not in excluded]))
 
 
+def has_labels(source: Source) -> bool:
+    """Whether the images to pre-train on have labels, as all but the course's have."""
+    return source.name == STAND_INS or (source.folder / "mini/train.csv").exists()
+
+
+def digest(path: Path | None) -> str:
+    """The first digits of a file's hash, so that what was made with it is not taken for what another made; 'none' without a file."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:12] if path else "none"
+
+
 def read_excluded(path: Path | None) -> set[str]:
-    """The names in a csv's column `filename`. Raises UsageError if it is missing or has no such column."""
+    """The names in a csv's column `filename`, none without a file. Raises UsageError if it cannot be read or has no such column."""
     if path is None:
         return set()
     try:
         with open(path, newline="") as file:
-            return {row["filename"] for row in csv.DictReader(file)}
-    except (OSError, UnicodeDecodeError, KeyError) as error:
+            rows = csv.DictReader(file)
+            if "filename" not in (rows.fieldnames or ()):
+                raise ValueError("no such column")
+            return {row["filename"] for row in rows}
+    except (OSError, ValueError, csv.Error) as error:
         raise UsageError(f"--exclude {path} cannot be read as a csv with the column filename ({error})") from None
 
 
@@ -103,6 +124,7 @@ def read_rows(path: Path, folder: Path) -> list[dict[str, str]]:
         raise UsageError(f"{path} cannot be read ({error}); give a csv with the columns {','.join(COLUMNS)}") from None
     if not rows or not set(COLUMNS) <= rows[0].keys():
         raise UsageError(f"{path} has no rows under the header '{','.join(COLUMNS)}'; restore the course's file")
+    refuse(path, [f"row {i} has fewer than {len(COLUMNS)} columns" for i, row in enumerate(rows, 1) if None in map(row.get, COLUMNS)])
     there = {file.name for file in folder.iterdir()} if folder.is_dir() else set()
     refuse(path, [f"{row['filename']} is not in {folder}" for row in rows if row["filename"] not in there])
     return rows

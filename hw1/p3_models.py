@@ -1,5 +1,6 @@
 """hw1 problem 3's networks: any torchvision classifier without its last layer, and the classifier that all five settings share."""
 
+import copy
 from pathlib import Path
 
 import torch
@@ -31,8 +32,8 @@ def names() -> list[str]:
 def build_backbone(name: str, image_size: int) -> tuple[nn.Module, int]:
     """torchvision's network `name` or 'small', from random weights and without its last linear layer, and the length of its features.
 
-    For images of up to 64 px a ResNet's 7x7 convolution of stride 2 becomes 3x3 of stride 1. Raises UsageError for an unknown name or a
-    network without a last linear layer.
+    For images of up to 64 px a ResNet's 7x7 convolution of stride 2 becomes 3x3 of stride 1; the max pool behind it stays. Raises
+    UsageError for an unknown name, or a network that does not give features for such images.
     """
     if name not in names():
         raise UsageError(f"--backbone {name}: torchvision has no such classifier; try resnet50 or resnet18")
@@ -41,10 +42,23 @@ def build_backbone(name: str, image_size: int) -> tuple[nn.Module, int]:
     model = models.get_model(name)
     if isinstance(model, models.ResNet) and image_size <= SMALL:
         model.conv1 = nn.Conv2d(3, 64, 3, padding=1, bias=False)
-    dim = last_linear(model).in_features
-    path, _, last = head_name(model).rpartition(".")
-    setattr(model.get_submodule(path), last, nn.Identity())
+    try:
+        dim = last_linear(model).in_features
+        path, _, last = head_name(model).rpartition(".")
+        setattr(model.get_submodule(path), last, nn.Identity())
+        check_features(model, image_size, dim)
+    except (RuntimeError, AssertionError, AttributeError, LookupError, TypeError, ValueError) as error:
+        reason = " ".join(str(error).split())[:120]
+        raise UsageError(f"--backbone {name} gives no features of {image_size} px images ({reason}); try resnet50 or resnet18") from None
     return model, dim
+
+
+@torch.no_grad()
+def check_features(model: nn.Module, image_size: int, dim: int) -> None:
+    """Raise whatever a copy of the network raises for two images in training mode, or TypeError if it gives anything but (2, dim)."""
+    found = copy.deepcopy(model).train()(torch.zeros(2, 3, image_size, image_size))
+    if not isinstance(found, Tensor) or found.shape != (2, dim):
+        raise TypeError(f"not one vector of {dim} for each")
 
 
 class Classifier(nn.Sequential):

@@ -9,7 +9,8 @@ p3_inference.py; --resume skips trainings that have ended.
 """
 
 import argparse
-import hashlib
+import contextlib
+import shlex
 import sys
 from pathlib import Path
 
@@ -42,18 +43,34 @@ NORMALISED = Pipeline(Normalise())
 
 def backbone_file(args: argparse.Namespace, source: p3_data.Source, setting: str) -> Path | None:
     """The file with the setting's backbone, None for A. Raises UsageError that says how to make it if it is missing."""
-    kind, quick = BACKBONES[setting], " --quick" * args.quick
+    kind = BACKBONES[setting]
     if kind == "none":
         return None
     given, course = getattr(args, kind), source.folder / "pretrain_model_SL.pt"
     own = argparse.Namespace(**vars(args) | dict.fromkeys(training.OPTIONS) | {"seed": 0, "image_size": args.image_size})
     path = p3_recipes.run_folder(own, "byol" if kind == "ssl" else "supervised", source) / "backbone.pth"
-    if given or (kind == "sl" and course.exists()):
+    if given or (kind == "sl" and course.exists() and not args.quick):
         path = given or course
-    if not path.exists():
-        command = f"python hw1/p3_ssl_pretrain.py{' --supervised' * (kind == 'sl')}{quick}"
+    if not path.is_file():
+        command = pretrain_command(args, kind)
         raise setup.UsageError(f"no backbone {path} for setting {setting}; make it with {command}, or name a file with --{kind}")
     return path
+
+
+def has_backbone(args: argparse.Namespace, source: p3_data.Source, setting: str) -> bool:
+    """Whether the setting's backbone is there, or it needs none."""
+    with contextlib.suppress(setup.UsageError):
+        backbone_file(args, source, setting)
+        return True
+    return False
+
+
+def pretrain_command(args: argparse.Namespace, kind: str) -> str:
+    """The command that makes a missing backbone for these arguments."""
+    words = ["python", "hw1/p3_ssl_pretrain.py"] + ["--supervised"] * (kind == "sl") + ["--quick"] * args.quick
+    for name in ("backbone", "image_size", "data", "data_dir"):
+        words += [f"--{name.replace('_', '-')}", str(getattr(args, name))] * (getattr(args, name) is not None)
+    return shlex.join(words + ["--out", str(args.out)] * (args.out != setup.DEFAULT_OUT))
 
 
 def load_backbone(path: Path | None, recipe) -> tuple[torch.nn.Module, int]:
@@ -64,9 +81,15 @@ def load_backbone(path: Path | None, recipe) -> tuple[torch.nn.Module, int]:
     return backbone, dim
 
 
-def digest(path: Path | None) -> str:
-    """The first digits of a file's hash, so that a run is not taken for one with another backbone."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()[:12] if path else "none"
+def wanted(args: argparse.Namespace, source: p3_data.Source) -> list[str]:
+    """The settings asked for; the quick form has no supervised backbone where the images have no labels."""
+    names = list(REPORTED) if args.setting == "all" else [args.setting]
+    if not args.quick or args.sl or p3_data.has_labels(source):
+        return names
+    if not (kept := [name for name in names if BACKBONES[name] != "sl"]):
+        raise setup.UsageError(f"--setting {args.setting} --quick: no labels to train a backbone with; name one with --sl")
+    setup.log("settings B and D are left out: these images have no labels to train the quick form's supervised backbone with")
+    return kept
 
 
 # ---- trainings ----
@@ -93,15 +116,24 @@ def prepare(setting: str, path: Path | None, recipe, splits: Splits, classes: in
     return p3_models.Transferred(backbone, dim, classes), splits, NORMALISED
 
 
+def run_of(setting: str, splits: Splits, classes: list[str], source, runtime: setup.Runtime, args: argparse.Namespace):
+    """One setting's training with one seed: its recipe, backbone file, settings and folder."""
+    recipe = p3_recipes.adapt(CLASSIFIER if setting in FROZEN else FINETUNE, args, source)
+    path = setup.from_rank_zero(lambda: backbone_file(args, source, setting))
+    settings = recipe.settings() | {"backbone file": setup.from_rank_zero(lambda: p3_data.digest(path)), "seed": args.seed}
+    settings |= {"data": splits.describe(), "setting": setting, "classes": classes, "precision": runtime.precision()}
+    given = getattr(args, BACKBONES[setting], None)
+    name = f"2.2-{setting}" + f"-{settings['backbone file'][:6]}" * (given is not None)
+    return recipe, path, settings, p3_recipes.run_folder(args, name, source)
+
+
 def train_setting(setting: str, splits: Splits, classes: list[str], source, runtime: setup.Runtime, args: argparse.Namespace) -> None:
     """Train one setting with one seed and leave its history, unless --resume finds that it has ended; setting C leaves p3.pth too."""
     setup.log(f"setting {setting}, seed {args.seed}:")
-    recipe = p3_recipes.adapt(CLASSIFIER if setting in FROZEN else FINETUNE, args, source)
-    path = setup.from_rank_zero(lambda: backbone_file(args, source, setting))
-    settings = recipe.settings() | {"backbone file": digest(path), "seed": args.seed, "data": splits.describe(), "setting": setting}
-    settings |= {"classes": classes, "precision": runtime.precision()}
-    folder = setup.writable_folder(p3_recipes.run_folder(args, f"2.2-{setting}", source))
+    recipe, path, settings, folder = run_of(setting, splits, classes, source, runtime, args)
+    setup.writable_folder(folder)
     if runs.ended(folder, settings, args.resume):
+        setup.log(f"  has ended: {folder}")
         return
     setup.seed_everything(args.seed)
     model, splits, pipeline = prepare(setting, path, recipe, splits, len(classes), runtime)
@@ -141,12 +173,12 @@ def draw(rows: dict[str, dict]):
 
 
 @setup.on_rank_zero
-def write(args: argparse.Namespace, runtime: setup.Runtime, source: p3_data.Source, splits: Splits, classes: list[str]) -> dict:
-    """The item."""
-    histories = collected(args, source, splits.describe())
+def write(args: argparse.Namespace, runtime: setup.Runtime, source: p3_data.Source, histories: dict, splits: Splits, classes: list) -> dict:
+    """The item, of all settings in `histories`."""
     rows = {name: runs.summary(found) for name, found in histories.items()}
     seeds = [once.seed for once in runs.repetitions(args)]
     recipes = {name: p3_recipes.adapt(recipe, args, source) for name, recipe in (("full model", FINETUNE), ("classifier only", CLASSIFIER))}
+    files = {BACKBONES[name]: backbone_file(args, source, name) for name in rows if BACKBONES[name] != "none"}
     return results.write_result(
         args,
         runtime,
@@ -159,30 +191,49 @@ def write(args: argparse.Namespace, runtime: setup.Runtime, source: p3_data.Sour
         tables=[table(rows)],
         data=splits.describe(),
         weights="none",
-        settings={name: recipe.settings() for name, recipe in recipes.items()} | {"seeds": seeds, "classes": classes},
-        deviations=training.deviations(FINETUNE, recipes["full model"], "none"),
+        settings={name: recipe.settings() for name, recipe in recipes.items()}
+        | {"seeds": seeds, "classes": classes, "backbones": {kind: backbone_origin(path) for kind, path in files.items()}},
+        deviations=deviations(args, recipes),
         training_seconds=round(sum(epoch["seconds"] for found in histories.values() for once in found for epoch in once), 1),
     )
+
+
+def deviations(args: argparse.Namespace, recipes: dict) -> list[str]:
+    """In words, what these settings do otherwise than p3_recipes has it for the course's data."""
+    full, head = recipes["full model"], recipes["classifier only"]
+    words = p3_recipes.deviations(FINETUNE, full) + [f"classifier only: {word}" for word in training.deviations(CLASSIFIER, head, "none")]
+    return words + [f"--{kind} {path.name}" for kind in ("ssl", "sl") if (path := getattr(args, kind))]
+
+
+def backbone_origin(path: Path) -> dict:
+    """What is known of how a backbone was made: its digest, and the backbone.json that p3_ssl_pretrain.py leaves beside it."""
+    return {"file": path.name, "digest": p3_data.digest(path)} | results.read_json(path.with_name("backbone.json"))
 
 
 def table(rows: dict[str, dict]) -> dict:
     """Training and validation accuracy with the spread over the seeds."""
     header = ["setting", "reported", "validation", "standard deviation", "training"]
     cells = [
-        [NAMES[name], f"{REPORTED[name]:.4f}", f"{row['validation']:.4f}", f"{row.get('validation sd', 0):.4f}", f"{row['train']:.4f}"]
-        for name, row in rows.items()
+        [NAMES[name], f"{REPORTED[name]:.4f}", f"{row['validation']:.4f}", spread(row), f"{row['train']:.4f}"] for name, row in rows.items()
     ]
-    return {"title": "Accuracy, mean over the seeds", "header": header, "rows": cells}
+    title = "Accuracy, mean over the seeds of the fine-tuning; one pre-training of each kind"
+    return {"title": title, "header": header, "rows": cells}
 
 
-def collected(args: argparse.Namespace, source: p3_data.Source, data: dict) -> dict[str, list[list[dict]]]:
-    """The histories of every setting that has ended for all seeds on this data, by setting."""
+def spread(row: dict[str, float]) -> str:
+    """The standard deviation in words; a single run has none."""
+    return f"{row['validation sd']:.4f}" if "validation sd" in row else "one run"
+
+
+def collected(splits: Splits, classes: list[str], source, runtime: setup.Runtime, args: argparse.Namespace) -> dict[str, list[list[dict]]]:
+    """The histories of every setting that has ended for all seeds with today's settings and backbones, by setting."""
     found = {}
-    for name in REPORTED:
-        folders = [p3_recipes.run_folder(once, f"2.2-{name}", source) for once in runs.repetitions(args)]
-        kept = [results.read_json(folder / "history.json") for folder in folders]
-        if all(run.get("settings", {}).get("data") == data for run in kept):
-            found[name] = [run["history"] for run in kept]
+    possible = setup.from_rank_zero(lambda: [name for name in REPORTED if has_backbone(args, source, name)])
+    for name in possible:
+        planned = [run_of(name, splits, classes, source, runtime, once) for once in runs.repetitions(args)]
+        histories = [runs.ended(folder, settings, resuming=True) for _, _, settings, folder in planned]
+        if all(histories):
+            found[name] = histories
     return found
 
 
@@ -191,13 +242,13 @@ def main(args: argparse.Namespace) -> dict:
     runtime, source = setup.start(args), p3_data.find(args)
     splits, classes = p3_data.load_target(source, p3_recipes.adapt(FINETUNE, args, source).image_size)
     splits = splits.first_per_class(*p3_recipes.QUICK_LABELLED) if args.quick else splits
-    names = REPORTED if args.setting == "all" else [args.setting]
-    for name in names:
-        setup.from_rank_zero(lambda name=name: backbone_file(args, source, name))
+    names = wanted(args, source)
+    for path in {setup.from_rank_zero(lambda name=name: backbone_file(args, source, name)) for name in names}:
+        load_backbone(path, p3_recipes.adapt(FINETUNE, args, source))  # a wrong file ends the script before anything is trained
     for once in runs.repetitions(args):
         for name in names:
             train_setting(name, splits, classes, source, runtime, once)
-    return write(args, runtime, source, splits, classes)
+    return write(args, runtime, source, collected(splits, classes, source, runtime, args), splits, classes)
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:

@@ -3,7 +3,8 @@
 The report states BYOL with its defaults on a ResNet-50, batch 100, Adam lr 1e-4, and the augmentation of p3_recipes.STATED; `--crop` puts
 the original's RandomResizedCrop back. Every epoch logs the loss, the signs of a collapse, and the accuracy of nearest neighbours on the
 labelled set. `--supervised` trains the other backbone of item 2.2, with labels, on the stand-in. Writes OUT/checkpoints/f23-byol*/ (or
-f23-supervised*/) with last.pth and backbone.pth, a bare state dict in torchvision's names, and results/f23-2.1.{json,png}.
+f23-supervised*/) with last.pth, backbone.pth, a bare state dict in torchvision's names, and backbone.json, which says how it was trained,
+and results/f23-2.1{,-crop}.{json,png}.
 
     python hw1/p3_ssl_pretrain.py
 """
@@ -112,9 +113,18 @@ def pretrain(args: argparse.Namespace, runtime: setup.Runtime, source: p3_data.S
         setup.synchronise_buffers(networks)
         return numbers | observe(networks.online_encoder, probe, runtime)
 
+    before = observe(networks.online_encoder, probe, runtime)
     history = training.walk(recipe, networks, optimiser, folder, settings, args.resume, one_epoch)
-    setup.save_checkpoint(folder / "backbone.pth", networks.online_encoder.state_dict())
-    return write(args, runtime, recipe, settings, history)
+    keep_backbone(folder, networks.online_encoder, settings, history, runtime)
+    return write(args, runtime, recipe, settings, before, history)
+
+
+@setup.on_rank_zero
+def keep_backbone(folder: Path, backbone: nn.Module, settings: dict, history: list[dict], runtime: setup.Runtime) -> None:
+    """Write backbone.pth, and backbone.json with what p3_ssl_finetune.py says of it."""
+    setup.save_checkpoint(folder / "backbone.pth", backbone.state_dict())
+    origin = {"seconds": round(sum(epoch["seconds"] for epoch in history), 1), "device": runtime.describe(), "commit": setup.commit()}
+    results.write_json(folder / "backbone.json", {"settings": settings, "after the last epoch": history[-1]} | origin)
 
 
 def draw(history: list[dict]):
@@ -131,23 +141,22 @@ def draw(history: list[dict]):
 
 
 @setup.on_rank_zero
-def write(args: argparse.Namespace, runtime: setup.Runtime, recipe, settings: dict, history: list[dict]) -> dict:
-    """The item."""
-    last = {key: history[-1][key] for key in ("train_loss", "spread", "dead", "identical_views", "knn_accuracy")}
-    full = p3_recipes.PRETRAIN
+def write(args: argparse.Namespace, runtime: setup.Runtime, recipe, settings: dict, before: dict, history: list[dict]) -> dict:
+    """The item; `before` is what was observed of the random network."""
+    last = {key: history[-1][key] for key in ("train_loss", "identical_views", *before)}
     return results.write_result(
         args,
         runtime,
-        "f23 2.1",
+        "f23 2.1" + "-crop" * args.crop,
         "pre-training with BYOL" + " and random resized crops" * args.crop,
         figures={"": draw(history)},
         reported=STATED,
-        reproduced={key: settings[key] for key in STATED} | {"after the last epoch": last},
+        reproduced={key: settings[key] for key in STATED} | {"before training": before, "after the last epoch": last},
         claims=[],
         data=settings["data"],
         settings=settings,
         weights="none",
-        deviations=training.deviations(full, recipe, "none") + [f"{recipe.network}, not {full.network}"] * (recipe.network != full.network),
+        deviations=p3_recipes.deviations(p3_recipes.PRETRAIN, recipe) + ["random resized crops"] * args.crop,
         training_seconds=round(sum(epoch["seconds"] for epoch in history), 1),
     )
 
@@ -157,11 +166,15 @@ def write(args: argparse.Namespace, runtime: setup.Runtime, recipe, settings: di
 
 def pretrain_supervised(args: argparse.Namespace, runtime: setup.Runtime, source: p3_data.Source) -> dict:
     """The backbone of settings B and D; returns its last epoch's numbers, {} where the course's own backbone is there."""
-    if (course := source.folder / "pretrain_model_SL.pt").exists():
+    if not args.quick and (course := source.folder / "pretrain_model_SL.pt").exists():
         setup.log(f"nothing to train: p3_ssl_finetune.py takes {course}")
         return {}
+    if args.quick and not p3_data.has_labels(source):
+        setup.log("nothing to train: these images have no labels, and the course's supervised backbone is too large for the quick form")
+        return {}
     recipe = p3_recipes.adapt(p3_recipes.SUPERVISED, args, source)
-    images = p3_data.load_labelled(source, recipe.image_size, p3_data.read_excluded(args.exclude))
+    left_out = excluded_file(args, source)
+    images = p3_data.load_labelled(source, recipe.image_size, p3_data.read_excluded(left_out))
     order = torch.randperm(len(images), generator=torch.Generator().manual_seed(args.seed))
     order = order[: p3_recipes.QUICK_UNLABELLED if args.quick else None]
     cut = int(0.9 * len(order))
@@ -169,14 +182,26 @@ def pretrain_supervised(args: argparse.Namespace, runtime: setup.Runtime, source
     model = p3_models.Transferred(*p3_models.build_backbone(recipe.network, recipe.image_size), int(images.target.max()) + 1)
     folder = setup.writable_folder(p3_recipes.run_folder(args, "supervised", source))
     settings = recipe.settings() | {"seed": args.seed, "data": splits.describe(), "precision": runtime.precision()}
+    settings["list of images left out"] = p3_data.digest(left_out)
     history = classification.train(model, recipe, splits, Pipeline(Normalise()), folder, settings, runtime, args)
-    setup.save_checkpoint(folder / "backbone.pth", model.backbone.state_dict())
+    keep_backbone(folder, model.backbone, settings, history, runtime)
     return history[-1]
+
+
+def excluded_file(args: argparse.Namespace, source: p3_data.Source) -> Path | None:
+    """`--exclude`, or for the stand-ins the list of dirty images that hw2/p2_final.py --model best has left in --out."""
+    if args.exclude or source.name != p3_data.STAND_INS:
+        return args.exclude
+    found = Path(args.out) / "checkpoints/hw2-p2-best/dropped.csv"
+    setup.log(f"without the images of {found}" if found.exists() else f"no {found}: dirty images are trained on too")
+    return found if found.exists() else None
 
 
 def main(args: argparse.Namespace) -> dict:
     """Pre-train one backbone; returns the result, or the last epoch's numbers of supervised training."""
     runtime = setup.start(args)
+    if args.exclude and not args.supervised:
+        raise setup.UsageError("--exclude is for labelled images; give --supervised with it")
     return (pretrain_supervised if args.supervised else pretrain)(args, runtime, p3_data.find(args))
 
 
@@ -185,7 +210,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = setup.Parser(description=__doc__)
     parser.add_argument("--crop", action="store_true", help="RandomResizedCrop, as the original, for Resize and CenterCrop")
     parser.add_argument("--supervised", action="store_true", help="train with the labels of the stand-in instead")
-    parser.add_argument("--exclude", type=Path, help="with --supervised: a csv whose column filename names images to leave out")
+    parser.add_argument("--exclude", type=Path, help="with --supervised: a csv of images to leave out (default: hw2's dropped.csv)")
     p3_recipes.add_arguments(parser)
     setup.add_training_arguments(parser, weights=False)
     setup.add_common_arguments(parser)

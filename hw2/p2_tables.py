@@ -51,6 +51,7 @@ def train_row(
     folder = setup.writable_folder(training.run_folder(args, name, splits.name))
     settings = run_settings(recipe, weights, splits, runtime, args)
     if history := ended(folder, settings, args.resume):
+        setup.log(f"  has ended: {folder}")
         return history
     setup.seed_everything(args.seed)
     model = p2_models.build(recipe.network, weights)

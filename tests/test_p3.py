@@ -4,6 +4,7 @@ import argparse
 import csv
 import math
 import shutil
+import subprocess
 
 import pytest
 import torch
@@ -13,7 +14,7 @@ from torchvision import models
 
 from common import setup
 from common.augment import Flip, Normalise
-from common.setup import Incomplete, UsageError, load_checkpoint
+from common.setup import ROOT, Incomplete, UsageError, load_checkpoint
 from hw1 import byol, p3_data, p3_inference, p3_models, p3_recipes, p3_ssl_finetune, p3_ssl_pretrain, p3_synthetic
 from hw1.byol import BYOL
 
@@ -141,6 +142,9 @@ def test_published_layout_loads_and_another_network_is_refused(tmp_path):
         p3_models.load_backbone(p3_models.build_backbone("resnet50", 128)[0], state, tmp_path)
     with pytest.raises(UsageError, match="no such classifier"):
         p3_models.build_backbone("resnet19", 32)
+    for name in ("squeezenet1_0", "vit_b_32", "googlenet"):  # no linear layer, fixed input size, a tuple in training
+        with pytest.raises(UsageError, match=f"{name} gives no features of 96 px"):
+            p3_models.build_backbone(name, 96)
 
 
 # ---- the scripts ----
@@ -177,14 +181,22 @@ def test_all_five_settings(trained):
     assert [path.name for path in out.glob("checkpoints/*2.2*/*.pth")] == ["p3.pth"] * 2  # setting C, once a seed
 
 
-def test_a_frozen_backbone_stays_and_settings_share_the_classifier(drawn, trained):
+def test_a_frozen_backbone_stays_and_settings_share_the_classifier(drawn, tmp_path):
     source = p3_data.Source("synthetic", drawn / "hw1_data/p3_data")
     splits, _ = p3_data.load_target(source, 32)
     backbone, dim = p3_models.build_backbone("resnet18", 32)
     before = {key: value.clone() for key, value in backbone.state_dict().items()}
     feats = p3_ssl_finetune.as_features(splits, backbone, CPU)
     assert feats.train.images.shape == (50, dim) and all(torch.equal(before[key], value) for key, value in backbone.state_dict().items())
-    assert isinstance(p3_models.Transferred(backbone, dim, 10).classifier, p3_models.Classifier)
+
+    recipe = p3_recipes.Recipe("resnet18", image_size=32)
+    torch.save(backbone.state_dict(), tmp_path / "a.pth")
+    for setting in "ABCDE":
+        path = None if setting == "A" else tmp_path / "a.pth"
+        model, seen, _ = p3_ssl_finetune.prepare(setting, path, recipe, splits, 10, CPU)
+        head = model if setting in "DE" else model.classifier
+        assert type(head) is p3_models.Classifier and head[1].weight.shape == (10, 512)
+        assert (seen.train.images.ndim == 2) == (setting in "DE")
 
 
 def test_one_setting_resumes_and_keeps_the_others(drawn, trained, capsys):
@@ -193,24 +205,70 @@ def test_one_setting_resumes_and_keeps_the_others(drawn, trained, capsys):
     assert resumed["reproduced"] == found["reproduced"] and capsys.readouterr().out.count("has ended") == 2
 
 
+def test_the_table_says_where_its_backbones_come_from(drawn, trained):
+    _, found = trained
+    backbones = found["settings"]["backbones"]
+    assert backbones["ssl"]["settings"]["hidden"] == 512 and backbones["sl"]["settings"]["list of images left out"] == "none"
+    assert backbones["ssl"]["after the last epoch"]["epoch"] == 1 and backbones["ssl"]["digest"] != backbones["sl"]["digest"]
+    assert "small, not resnet50" in found["deviations"] and "--ssl backbone.pth" in found["deviations"]
+
+
+def test_settings_of_another_backbone_or_recipe_stay_out_of_the_table(drawn, trained, tmp_path):
+    shutil.copytree(trained[0], tmp_path / "out")
+    options = [*again(tmp_path / "out"), "--setting", "A", "--resume"]
+    assert list(call(p3_ssl_finetune, drawn, tmp_path / "out", *options)["reproduced"]) == list("ABCDE")
+    state = load_checkpoint(options[5], "")
+    torch.save({key: value + 1 for key, value in state.items()}, options[5])
+    assert list(call(p3_ssl_finetune, drawn, tmp_path / "out", *options)["reproduced"]) == list("ABD")
+
+
+def test_courses_supervised_backbone(drawn, tmp_path):
+    data = tmp_path / "data"
+    shutil.copytree(drawn, data)
+    (data / "hw1_data/p3_data/mini/train.csv").unlink()  # the course's images have no labels
+    torch.save(models.resnet18().state_dict(), data / "hw1_data/p3_data/pretrain_model_SL.pt")
+    options = ["--data", str(data), "--out", str(tmp_path), "--backbone", "resnet18", "--image-size", "96", "--epochs", "1"]
+    assert p3_ssl_pretrain.main(p3_ssl_pretrain.parse_args([*options, "--supervised"])) == {}
+    found = p3_ssl_finetune.main(p3_ssl_finetune.parse_args([*options, "--setting", "D", "--seeds", "1"]))
+    assert found["settings"]["backbones"]["sl"]["file"] == "pretrain_model_SL.pt" and found["tables"][0]["rows"][0][3] == "one run"
+
+
+def test_quick_form_on_the_courses_layout(drawn, tmp_path, capsys):
+    data = tmp_path / "data"
+    shutil.copytree(drawn, data)
+    (data / "hw1_data/p3_data/mini/train.csv").unlink()
+    torch.save(models.resnet50().state_dict(), data / "hw1_data/p3_data/pretrain_model_SL.pt")
+    assert call(p3_ssl_pretrain, data, tmp_path, "--supervised") == {}
+    call(p3_ssl_pretrain, data, tmp_path, "--epochs", "1")
+    ssl = next(tmp_path.glob("checkpoints/f23-byol-*/backbone.pth"))
+    assert list(call(p3_ssl_finetune, data, tmp_path, "--epochs", "1", "--seeds", "1", "--ssl", str(ssl))["reproduced"]) == list("ACE")
+    assert "B and D are left out" in capsys.readouterr().out
+    with pytest.raises(UsageError, match="no labels to train a backbone with"):
+        call(p3_ssl_finetune, data, tmp_path, "--setting", "B")
+
+
 def test_missing_backbone_names_the_command(drawn, tmp_path):
-    with pytest.raises(UsageError, match=r"p3_ssl_pretrain\.py --quick"):
+    with pytest.raises(UsageError, match=r"p3_ssl_pretrain\.py --quick --data .* --out "):
         call(p3_ssl_finetune, drawn, tmp_path, "--setting", "E")
     with pytest.raises(UsageError, match=r"p3_ssl_pretrain\.py --supervised --quick"):
         call(p3_ssl_finetune, drawn, tmp_path, "--setting", "B")
 
 
-def test_real_layouts_stand_in(tmp_path):
+def test_real_layouts_stand_in(tmp_path, monkeypatch):
     from common import synthetic
     from hw2 import p2_synthetic
 
     synthetic.draw_p1(tmp_path / "hw1_data/p1_data", 2, 1)
     p2_synthetic.draw_cifar(tmp_path / "hw2_data/p2_data", 40, 10, 10)
+    monkeypatch.setattr(p3_data, "OFFICE_TRAIN", 60)
     source = p3_data.find(argparse.Namespace(data=str(tmp_path), data_dir=None))
     splits, classes = p3_data.load_target(source, 32)
-    assert source.name == p3_data.STAND_INS and len(splits.train) == 100 and len(classes) == 50
+    assert source.name == p3_data.STAND_INS and len(splits.train) == 60 and len(splits.validation) == 50 and len(classes) == 50
     assert p3_data.load_unlabelled(source, 32).shape == (10, 3, 32, 32)
     assert len(p3_data.load_labelled(source, 32, {"00000.jpg", "00001.jpg"})) == 38
+    for excluded, message in (({"zebra.jpg"}, r"not there \(zebra\.jpg\)"), ({f"{i:05d}.jpg" for i in range(40)}, "all labelled images")):
+        with pytest.raises(UsageError, match=message):
+            p3_data.load_labelled(source, 32, excluded)
 
 
 # ---- the graders' script ----
@@ -219,7 +277,8 @@ def test_real_layouts_stand_in(tmp_path):
 def test_graders_script(drawn, trained, tmp_path):
     weights = sorted(trained[0].glob("checkpoints/*/p3.pth"))[0]
     office = drawn / "hw1_data/p3_data/office"
-    done = run_script("hw1/p3_inference.py", office / "val.csv", office / "val", tmp_path / "new/out.csv", "--weights", weights)
+    words = [office / "val.csv", office / "val", tmp_path / "new/out.csv", "--weights", weights]
+    done = subprocess.run(["bash", str(ROOT / "hw1/p3_inference.sh"), *map(str, words)], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     rows, asked = (read(path) for path in (tmp_path / "new/out.csv", office / "val.csv"))
     assert list(rows[0]) == ["id", "filename", "label"]
@@ -280,27 +339,31 @@ def test_bad_csv(broken, change, message):
         target(broken)
 
 
+def test_short_rows_are_named(drawn, tmp_path):
+    (tmp_path / "short.csv").write_text("id,filename,label\n0,0_0.jpg,1\n1,0_0.jpg\n")
+    with pytest.raises(UsageError, match="row 2 has fewer than 3 columns"):
+        p3_data.read_rows(tmp_path / "short.csv", drawn / "hw1_data/p3_data/office/val")
+
+
 def test_bad_folder_and_files(drawn, trained, tmp_path):
     with pytest.raises(UsageError, match="no folder office"):
         p3_data.find(argparse.Namespace(data=None, data_dir=tmp_path))
     found = p3_data.find(argparse.Namespace(data=None, data_dir=drawn / "hw1_data/p3_data"))
     assert found.name == "p3_data"
-    with pytest.raises(UsageError, match="column filename"):
-        (tmp_path / "wrong.csv").write_text("name\na\n")
-        p3_data.read_excluded(tmp_path / "wrong.csv")
+    for content in ("name\na\n", "name\n", ""):
+        (tmp_path / "wrong.csv").write_text(content)
+        with pytest.raises(UsageError, match="column filename"):
+            p3_data.read_excluded(tmp_path / "wrong.csv")
+    with pytest.raises(UsageError, match="--supervised"):
+        call(p3_ssl_pretrain, drawn, tmp_path, "--exclude", str(tmp_path / "wrong.csv"))
+    with pytest.raises(UsageError, match="no backbone"):
+        call(p3_ssl_finetune, drawn, tmp_path, "--setting", "E", "--ssl", str(tmp_path))
     other = tmp_path / "other.pth"
     torch.save(models.mobilenet_v3_small().state_dict(), other)
     with pytest.raises(UsageError, match="another model"):
         call(p3_ssl_finetune, drawn, tmp_path, "--setting", "E", "--ssl", str(other))
-    with pytest.raises(UsageError, match="no checkpoint"):
-        p3_inference.main(
-            p3_inference.parse_args(
-                [
-                    str(drawn / "hw1_data/p3_data/office/val.csv"),
-                    str(drawn / "hw1_data/p3_data/office/val"),
-                    str(tmp_path / "o.csv"),
-                    "--weights",
-                    str(tmp_path / "none.pth"),
-                ]
-            )
-        )
+    office = drawn / "hw1_data/p3_data/office"
+    for weights, message in ((tmp_path / "none.pth", "no checkpoint"), (next(trained[0].glob("*/f23-byol*/last.pth")), r"no p3\.pth")):
+        words = [office / "val.csv", office / "val", tmp_path / "o.csv", "--weights", weights]
+        with pytest.raises(UsageError, match=message):
+            p3_inference.main(p3_inference.parse_args(list(map(str, words))))
