@@ -9,7 +9,7 @@
 #   --only PATTERN  items whose name matches (f22a-1.5, 'f23-*') or whose command contains it (p1_tsne), and what they need before them
 #   --list          print the items and end;  --dry-run: print the commands that would run and end
 #
-# Exit code: 0 all done, 1 an item failed (named at the end), 2 wrong use.
+# Exit code: 0 all done, 1 an item failed (named at the end), 2 wrong use, 130 interrupted.
 set -u
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 . "$root/common/venv.sh"
@@ -134,7 +134,10 @@ for i in "${!chosen[@]}"; do
   fi
   echo "== ${names[i]}: ${commands[i]}"
   began=$SECONDS
-  "$python" "${line[@]}" || failed+=("${names[i]}: ${commands[i]} (exit code $?)")
+  "$python" "${line[@]}"
+  code=$?
+  [ $code -eq 130 ] && exit 130 # Ctrl-C
+  [ $code -eq 0 ] || failed+=("${names[i]}: ${commands[i]} (exit code $code)")
   echo "   $((SECONDS - began)) s"
 done
 [ -z "$dry" ] || exit 0

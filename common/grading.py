@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from common.augment import Resize
 from common.data import image_files, read_image
-from common.setup import Incomplete, Parser, replacing
+from common.setup import Incomplete, Parser, UsageError, replacing
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
 BATCH = 250
@@ -24,6 +24,12 @@ def parser(description: str, weights: str, default: Path | None = None) -> Parse
     found.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     found.set_defaults(seed=0)
     return found
+
+
+def refuse_same_folder(in_dir: Path, out_dir: Path) -> None:
+    """Raise UsageError if results would be written among the inputs, which may have the same names."""
+    if out_dir.resolve() == in_dir.resolve():
+        raise UsageError(f"OUT_DIR {out_dir} is IN_DIR, whose files would be replaced; choose another folder")
 
 
 def squeezed(image: Tensor, size: int) -> Tensor:

@@ -77,11 +77,14 @@ def repetitions(args: argparse.Namespace) -> list[argparse.Namespace]:
 def ended(folder: Path, settings: dict, resuming: bool) -> list[dict]:
     """The history that `keep_history` wrote, if `resuming` and that training had these settings and ended; else [].
 
-    Without `resuming` an older history is removed: the training that begins may be interrupted, and resumed.
+    Without `resuming` an older history is removed: the training that begins may be interrupted, and resumed. Raises UsageError if that
+    training began from other weights.
     """
+    kept = results.read_json(folder / "history.json")
+    training.refuse_other_start(folder, kept.get("settings", {}), settings)
     if not resuming:
         (folder / "history.json").unlink(missing_ok=True)
-    kept = results.read_json(folder / "history.json")
+        return []
     return kept["history"] if kept.get("settings") == settings else []
 
 

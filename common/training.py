@@ -4,6 +4,7 @@ Each problem's recipes are frozen dataclasses below `Recipe`, or for classifiers
 """
 
 import argparse
+import contextlib
 import math
 import pickle
 import shlex
@@ -88,10 +89,13 @@ def changes(args: argparse.Namespace) -> dict:
     return {name: value for name in OPTIONS if (value := getattr(args, name, None)) is not None}
 
 
+TOLD_APART = ("transforms", "pretrained", "validation_batch")  # settings that deviations tell otherwise, or that change no number
+
+
 def deviations(full, used, weights: str) -> list[str]:
     """In words, what a run does otherwise than the `full` recipe: changed settings, and random weights where it has published ones."""
-    fields = [name for name in OPTIONS if getattr(full, name, None) != getattr(used, name, None)]
-    words = [f"{name} {getattr(used, name)}, not {getattr(full, name)}" for name in fields]
+    before, after = full.settings(), used.settings()
+    words = [f"{name} {after[name]}, not {before[name]}" for name in before if name not in TOLD_APART and before[name] != after[name]]
     return words + ["random weights, not published ones"] * (full.pretrained and weights == "none")
 
 
@@ -153,7 +157,10 @@ def load_trained(path: Path, build: Callable, networks, script: str, runtime: se
     settings = state.get("settings", {})
     if "model" not in state or not isinstance(settings, dict) or settings.get("network") not in networks:
         raise setup.UsageError(f"{path} is no checkpoint of {script}; {remedy}")
-    model = build(settings)
+    try:
+        model = build(settings)
+    except KeyError as error:
+        raise setup.UsageError(f"{path} is no checkpoint of {script}: its settings have no {error}; {remedy}") from None
     setup.load_weights(model, state["model"], path)
     return runtime.place(model).eval(), state
 
@@ -202,15 +209,35 @@ def resume(folder: Path, model: nn.Module, optimiser: torch.optim.Optimizer, set
     return state["history"]
 
 
+STARTS = ("weights", "word pieces", "quarter turns")  # settings that give a training no folder of its own
+
+
+def refuse_other_start(folder: Path, kept: dict, settings: dict) -> None:
+    """Raises UsageError if the folder's training, of settings `kept`, began otherwise: it may be hours of work, and is not replaced."""
+    for name in STARTS:
+        if name in kept and kept[name] != settings.get(name):
+            what = f"{folder} holds a training with {name} {kept[name]}, not {settings.get(name)}"
+            raise setup.UsageError(f"{what}; give another --out, or remove that folder")
+
+
+def start_over(folder: Path, settings: dict) -> list[dict]:
+    """The history of a training that begins: []. Raises what `refuse_other_start` raises."""
+    kept = {}
+    with contextlib.suppress(setup.UsageError):  # nothing there, or damaged
+        kept = setup.load_checkpoint(folder / "last.pth", "").get("settings", {})
+    refuse_other_start(folder, kept, settings)
+    return []
+
+
 def walk(
     recipe, model: nn.Module, optimiser: torch.optim.Optimizer, folder: Path, settings: dict, resuming: bool, one_epoch: Callable
 ) -> list[dict]:
     """Train all epochs: `one_epoch(epoch)`, counted from 0, returns the epoch's numbers; then a log line and complete checkpoints.
 
     Writes epoch-NNN.pth for the recipe's kept epochs, best.pth, and last.pth with the optimiser. Returns the history, a dict an epoch.
-    Raises Incomplete if the training loss is no longer finite, and what `resume` raises.
+    Raises Incomplete if the training loss is no longer finite, and what `resume` and `start_over` raise.
     """
-    history = resume(folder, model, optimiser, settings) if resuming else []
+    history = resume(folder, model, optimiser, settings) if resuming else setup.from_rank_zero(lambda: start_over(folder, settings))
     for epoch in range(len(history), recipe.epochs):
         start = time.monotonic()
         numbers = one_epoch(epoch)

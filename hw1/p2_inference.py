@@ -82,8 +82,7 @@ def output_path(image: Path, out_dir: Path, names: str) -> Path:
 
 def plan(args: argparse.Namespace) -> dict[Path, Path]:
     """The mask's path for each image. Raises UsageError if there are no images, or a mask could take the place of something else."""
-    if args.out_dir.resolve() == args.in_dir.resolve():
-        raise UsageError(f"OUT_DIR {args.out_dir} is IN_DIR, whose masks would be replaced; choose another folder")
+    grading.refuse_same_folder(args.in_dir, args.out_dir)
     files, taken = {}, {}
     for path in image_files(args.in_dir, (".jpg", ".jpeg")):
         mask = files[path] = output_path(path, args.out_dir, args.names)

@@ -90,12 +90,6 @@ def pretraining(args: argparse.Namespace, source: Source) -> Recipe:
     return replace(recipe, augment=CROPPED) if args.crop else recipe
 
 
-def deviations(full: Recipe, used: Recipe) -> list[str]:
-    """In words, what a training does otherwise than one of the recipes above."""
-    network = [f"{used.network}, not {full.network}"] * (used.network != full.network)
-    return network + training.deviations(full, used, "none")
-
-
 def run_folder(args: argparse.Namespace, name: str, source: Source) -> Path:
     """Where a training keeps its checkpoints."""
     parts = [f"f23-{name}"] + ["stand-ins"] * (source.name == p3_data.STAND_INS) + [args.backbone] * (args.backbone is not None)

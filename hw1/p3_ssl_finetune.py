@@ -201,7 +201,8 @@ def write(args: argparse.Namespace, runtime: setup.Runtime, source: p3_data.Sour
 def deviations(args: argparse.Namespace, recipes: dict) -> list[str]:
     """In words, what these settings do otherwise than p3_recipes has it for the course's data."""
     full, head = recipes["full model"], recipes["classifier only"]
-    words = p3_recipes.deviations(FINETUNE, full) + [f"classifier only: {word}" for word in training.deviations(CLASSIFIER, head, "none")]
+    words = training.deviations(FINETUNE, full, "none")
+    words += [f"classifier only: {word}" for word in training.deviations(CLASSIFIER, head, "none")]
     return words + [f"--{kind} {path.name}" for kind in ("ssl", "sl") if (path := getattr(args, kind))]
 
 

@@ -156,7 +156,7 @@ def write(args: argparse.Namespace, runtime: setup.Runtime, recipe, settings: di
         data=settings["data"],
         settings=settings,
         weights="none",
-        deviations=p3_recipes.deviations(p3_recipes.PRETRAIN, recipe) + ["random resized crops"] * args.crop,
+        deviations=training.deviations(p3_recipes.PRETRAIN, recipe, "none") + ["random resized crops"] * args.crop,
         training_seconds=round(sum(epoch["seconds"] for epoch in history), 1),
     )
 

@@ -1,6 +1,5 @@
 """hw3's pets on disk -> decoded pictures: `p1_data/{train,val}/{label}_{id}.jpg`, labels 0 to 36, sizes differ."""
 
-import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,8 @@ from torchvision.transforms.functional import resize
 
 from common.augment import Normalise, Pipeline
 from common.data import Labelled, Splits, image_files, locate, refuse
+from common.results import read_json
+from common.setup import UsageError
 from hw3.p1_synthetic import CLASSES, draw_pets
 from hw3.pictures import SUFFIXES, Pictures, decode
 
@@ -59,7 +60,9 @@ def load_split(folder: Path) -> Labelled:
 
 
 def breed_names(data: str | None) -> dict[int, str]:
-    """The breeds' names where the data folder has id2label.json, else the labels themselves."""
+    """The breeds' names where the data folder has id2label.json, else the labels themselves. Raises UsageError if the file is damaged."""
     path = locate(data, LAYOUT, draw_pets)[0] / "id2label.json"
-    found = json.loads(path.read_text()) if path.exists() else {}
+    found = read_json(path)
+    if path.exists() and not found:
+        raise UsageError(f"{path} holds no names by label; restore or remove it")
     return {label: found.get(str(label), str(label)) for label in range(CLASSES)}

@@ -6,7 +6,8 @@ from pathlib import Path
 from torchvision.models.vision_transformer import VisionTransformer
 
 from common import setup
-from hw3 import p1_models, p1_recipes
+from common.data import locate
+from hw3 import p1_data, p1_models, p1_recipes
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -17,19 +18,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     setup.add_common_arguments(parser)
 
 
-def load_shown(args: argparse.Namespace, runtime: setup.Runtime, data: str) -> tuple[VisionTransformer, dict]:
-    """The network ready for evaluation, and what a result says of its origin.
+def load_shown(args: argparse.Namespace, runtime: setup.Runtime) -> tuple[VisionTransformer, dict]:
+    """The network ready for evaluation, and what a result says of its origin: weights, settings, of our own training data and deviations.
 
     Raises UsageError that names the command that trains it, if it has not been trained and no --weights are given.
     """
-    own = args.weights is None
-    trained = argparse.Namespace(**vars(args) | {"image_size": None})
-    path = p1_recipes.run_folder(trained, data) / "phase-2" / "p1.pth" if own else Path(args.weights)
-    remedy = f"make it with: {p1_recipes.train_command(args)}" if own else "give a checkpoint"
+    path, remedy = Path(args.weights or ""), "give a checkpoint"
+    if own := args.weights is None:
+        trained, data = argparse.Namespace(**vars(args) | {"image_size": None}), locate(args.data, p1_data.LAYOUT, p1_data.draw_pets)[1]
+        path, remedy = p1_recipes.run_folder(trained, data) / "phase-2/p1.pth", f"make it with: {p1_recipes.train_command(args)}"
     if own or (args.weights != "default" and "settings" in setup.load_checkpoint(path, remedy)):
         model, state = p1_models.load_trained(path, runtime, remedy)
-        settings = state["settings"]
-        return model, {"weights": f"trained here, from {settings['weights']}", "settings": settings, "data": settings["data"]}
+        settings, deviations = state["settings"], state.get("deviations", ["trained here"])
+        origin = {"weights": f"trained here, from {settings['weights']}", "settings": settings, "data": settings["data"]}
+        return model, origin | {"deviations": deviations}
     size = args.image_size or p1_recipes.PHASES[args.arch][0].image_size
     model = runtime.place(p1_models.build(args.arch, size, args.weights)).eval()
-    return model, {"weights": args.weights, "settings": {"network": args.arch, "image_size": size}, "data": {"name": data}}
+    return model, {"weights": args.weights, "settings": {"network": args.arch, "image_size": size}}

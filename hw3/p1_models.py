@@ -30,7 +30,8 @@ def build(arch: str, image_size: int, weights: str = "none", classes: int = CLAS
         published = models.ViT_B_16_Weights.DEFAULT if arch == "b16" else None
         load_start(model, training.published_weights(arch, published), Path(arch))
     elif weights != "none":
-        load_start(model, load_checkpoint(Path(weights), f"--weights takes none, default or a checkpoint of {arch}"), Path(weights))
+        remedy = f"--weights takes none, default or a checkpoint of {arch}"
+        load_start(model, setup.from_rank_zero(lambda: load_checkpoint(Path(weights), remedy)), Path(weights))
     return model
 
 
@@ -39,8 +40,10 @@ def load_start(model: VisionTransformer, state: dict, path: Path) -> None:
 
     The head stays random if the file's has another number of classes. Raises UsageError that names the first keys that do not match.
     """
-    own = model.state_dict()
-    state = in_torchvision_layout(state.get("model", state))
+    own, state = model.state_dict(), state.get("model", state)
+    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise UsageError(f"{path} holds no state dict of a network; give another checkpoint")
+    state = in_torchvision_layout(state)
     if state.get("heads.head.weight", own["heads.head.weight"]).shape != own["heads.head.weight"].shape:
         state = {key: value for key, value in state.items() if not key.startswith("heads.")}
     state |= {key: value for key, value in own.items() if key.startswith("heads.") and key not in state}

@@ -18,8 +18,7 @@ from torch import Tensor
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 
 from common import figures, results, setup
-from common.data import locate
-from hw3 import p1_data, p1_figures, p1_models
+from hw3 import p1_figures, p1_models
 
 RECOVERED = -0.2  # the rank correlation of similarity and distance from which on we say that the grid can be seen
 
@@ -44,7 +43,12 @@ def draw(similarity: Tensor, rows: int, columns: int, title: str):
 
 def measures(similarity: Tensor, rows: int, columns: int) -> dict[str, float]:
     """How similarity falls with the distance in the grid: mean similarity of neighbours and of patches farther than half the grid, and
-    Spearman's rank correlation of similarity and distance: of all pairs, and the mean over the border's and over the other patches."""
+    Spearman's rank correlation of similarity and distance: of all pairs, and the mean over the border's and over the other patches.
+
+    Raises UsageError for fewer than 3 x 3 patches, which are all border.
+    """
+    if min(rows, columns) < 3:
+        raise setup.UsageError(f"{rows} x {columns} patches are too few to compare; give a larger --image-size")
     place = torch.cartesian_prod(torch.arange(rows), torch.arange(columns)).float()
     distance = torch.cdist(place, place)
     pairs = ~torch.eye(len(place), dtype=torch.bool)
@@ -73,7 +77,7 @@ def claims(found: dict[str, float]) -> list[dict]:
 def main(args: argparse.Namespace) -> dict:
     """Draw the figure and measure the claims; returns the result."""
     runtime = setup.start(args)
-    model, origin = p1_figures.load_shown(args, runtime, locate(args.data, p1_data.LAYOUT, p1_data.draw_pets)[1])
+    model, origin = p1_figures.load_shown(args, runtime)
     similarity, (rows, columns) = p1_models.position_similarity(model).cpu(), p1_models.grid_of(model)
     found = measures(similarity, rows, columns)
     title = f"position embeddings of {rows} x {columns} patches"
@@ -86,7 +90,7 @@ def main(args: argparse.Namespace) -> dict:
         reported={},
         reproduced=found,
         claims=claims(found),
-        **origin,
+        **{"data": {}} | origin,
     )
 
 

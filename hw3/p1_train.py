@@ -5,7 +5,7 @@ machines without a GPU. Writes OUT/checkpoints/hw3-p1-<arch>/phase-{1,2}/ (best.
 results/f21-1.1.{json,png}.
 
     python hw3/p1_train.py --weights B_16_imagenet1k.pth
-    python hw3/p1_train.py --arch tiny --weights none
+    python hw3/p1_train.py --arch tiny
 """
 
 import argparse
@@ -19,6 +19,8 @@ from common.data import Splits
 from hw3 import p1_models, p1_recipes
 from hw3.p1_data import load_pets, validation_pipeline
 from hw3.p1_recipes import Recipe
+
+COURSE_PICTURES = 3680  # for training
 
 
 def train_phase(
@@ -35,15 +37,22 @@ def train_phase(
     return classification.train(model, recipe, splits, pipeline, folder, settings, runtime, args), folder, settings
 
 
+def all_deviations(recipes: tuple[Recipe, Recipe], weights: str, pictures: int) -> list[str]:
+    """In words, what both phases and their data are otherwise than for the course's."""
+    first, second = training.deviations(p1_recipes.FIRST, recipes[0], weights), training.deviations(p1_recipes.SECOND, recipes[1], "")
+    number = [f"{pictures} training pictures, not {COURSE_PICTURES}"] * (pictures != COURSE_PICTURES)
+    return first + [f"phase 2: {words}" for words in second if words not in first] + number
+
+
 @setup.on_rank_zero
 def write(args: argparse.Namespace, runtime: setup.Runtime, recipes: tuple, weights: str, trained: list) -> dict:
     """The item, from both phases."""
     histories, settings = [history for history, _, _ in trained], trained[1][2] | {"weights": weights}
     whole = histories[0] + [epoch | {"epoch": epoch["epoch"] + len(histories[0])} for epoch in histories[1]]
     run = runs.finish(args, runtime, p1_recipes.SECOND, recipes[1], trained[1][1], {"history": histories[1], "settings": settings})
-    runs.save_half(trained[1][1], "p1.pth", run["kept"])
-    kept = [training.kept_epoch(history, "accuracy")["validation_accuracy"] for history in histories]
-    deviations = training.deviations(p1_recipes.FIRST, recipes[0], weights)
+    deviations = all_deviations(recipes, weights, settings["data"]["train"])
+    runs.save_half(trained[1][1], "p1.pth", run["kept"], deviations=deviations)
+    kept = [training.kept_epoch(history, recipe.keep)["validation_accuracy"] for history, recipe in zip(histories, recipes, strict=True)]
     return results.write_result(
         args,
         runtime,
@@ -55,7 +64,7 @@ def write(args: argparse.Namespace, runtime: setup.Runtime, recipes: tuple, weig
         claims=[],
         **runs.own_fields(run)
         | {
-            "deviations": [f"network {recipes[0].network}, not b16"] * (recipes[0].network != "b16") + deviations,
+            "deviations": deviations,
             "seconds": round(sum(epoch["seconds"] for epoch in whole), 1),
             "settings": {"phase 1": trained[0][2], "phase 2": settings},
         },

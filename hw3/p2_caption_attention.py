@@ -47,6 +47,11 @@ def save(path: Path, caption: catr.Caption, maps: np.ndarray) -> None:
         np.savez(file, tokens=np.array(caption.tokens), attention=maps)
 
 
+def deviations(args: argparse.Namespace, origin: dict) -> list[str]:
+    """In words, what the captions are otherwise than by the published network on pictures it has not seen."""
+    return origin.get("deviations", []) + ["pictures that the network was trained on"] * (args.split == "train" and args.image is None)
+
+
 def main(args: argparse.Namespace) -> dict:
     """Caption the pictures, draw their maps and measure them; returns the result."""
     runtime = setup.start(args)
@@ -77,7 +82,7 @@ def main(args: argparse.Namespace) -> dict:
         | measured,
         claims=p2_maps.claims(measured, known),
         tables=[p2_maps.word_table(words, maps)],
-        **({"data": {"name": name}} | origin),
+        **({"data": {"name": name}} | origin | {"deviations": deviations(args, origin)}),
     )
 
 

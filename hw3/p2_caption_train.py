@@ -35,9 +35,10 @@ class Pairs:
         self.images = [prepared(image, config.side) for image in split.images]
         self.place = torch.tensor([i for i, captions in enumerate(split.captions) for _ in captions])
         coded = [torch.tensor(pieces.encode(caption)) for captions in split.captions for caption in captions]
-        longest = max(map(len, coded))
-        if longest > config.positions:
-            raise setup.UsageError(f"a caption has {longest} tokens, the network {config.positions} positions; shorten it")
+        longest = max(range(len(coded)), key=lambda i: len(coded[i]))
+        if len(coded[longest]) > config.positions:
+            what = f"a caption of {split.files[self.place[longest]]} has {len(coded[longest])} tokens"
+            raise setup.UsageError(f"{what}, the network {config.positions} positions; shorten it")
         self.tokens = torch.nn.utils.rnn.pad_sequence(coded, batch_first=True, padding_value=catr.PAD)
 
     def __len__(self) -> int:
@@ -101,9 +102,8 @@ def exact(model: catr.CATR, split: Captioned, images: list[Tensor], pieces: Word
 @setup.on_rank_zero
 def write(args, runtime, recipe: Recipe, model, pieces: WordPieces, folder: Path, run: dict, splits: list, pairs: list) -> dict:
     """p2.pth, with its word pieces, and the item, which says what p2.pth reaches."""
-    full = p2_recipes.RECIPES[recipe.network]
-    run = runs.finish(args, runtime, full, recipe, folder, run)
-    path = runs.save_half(folder, "p2.pth", run["kept"], pieces=pieces.pieces)
+    run = runs.finish(args, runtime, p2_recipes.FULL, recipe, folder, run)
+    path = runs.save_half(folder, "p2.pth", run["kept"], pieces=pieces.pieces, deviations=run["deviations"])
     setup.load_weights(model, setup.load_checkpoint(path, "train again")["model"], path)
     shares = {
         f"exact captions, {name}": exact(model, split, some.images, pieces, runtime)
@@ -129,12 +129,13 @@ def main(args: argparse.Namespace) -> dict:
     name, *splits = load_captions(args.data)
     if args.quick:
         splits = [split.first(count) for split, count in zip(splits, p2_recipes.QUICK_IMAGES, strict=True)]
+    weights = training.starting_weights(args, recipe)
     pieces = read_vocabulary(args.vocab) if args.vocab else train_vocabulary(text for own in splits[0].captions for text in own)
-    model = runtime.place(p2_models.build(recipe.network, pieces, recipe.side, args.weights or "none"))
+    model = runtime.place(p2_models.build(recipe.network, pieces, recipe.side, weights))
     pairs = [Pairs(split, pieces, model.config) for split in splits]
     folder = setup.writable_folder(p2_recipes.run_folder(args, name))
     data = {"name": name, "train": len(splits[0]), "validation": len(splits[1]), "captions": len(pairs[0])}
-    settings = recipe.settings() | {"weights": args.weights or "none", "seed": args.seed, "data": data, "precision": runtime.precision()}
+    settings = recipe.settings() | {"weights": weights, "seed": args.seed, "data": data, "precision": runtime.precision()}
     settings |= {"config": asdict(model.config), "quarter turns": args.turns, "word pieces": str(args.vocab or "learnt from the captions")}
     optimiser, parallel = training.make_optimiser(model, recipe), setup.parallel(model, runtime)
 

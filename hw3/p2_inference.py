@@ -37,6 +37,7 @@ def main(args: argparse.Namespace) -> dict[str, str]:
     """Draw all images; returns the captions by file name. Raises Incomplete if an image cannot be read."""
     runtime = setup.start(args)
     model, pieces, _ = p2_models.load_captioner(args.weights or training.first_trained(*WEIGHTS), args.vocab, runtime, REMEDY)
+    grading.refuse_same_folder(args.in_dir, args.out_dir)
     files = image_files(args.in_dir, SUFFIXES)
     stems = [path.stem for path in files]
     refuse(args.in_dir, [f"{path.name} shares its stem with another image" for path in files if stems.count(path.stem) > 1])

@@ -4,20 +4,30 @@ import dataclasses
 from pathlib import Path
 
 from torch import nn
+from torchvision import models
 
-from common import setup
+from common import setup, training
 from common.setup import UsageError, load_checkpoint, load_weights
 from hw3.catr import ARCHES, CATR, Config
 from hw3.p2_text import WordPieces, read_vocabulary
 
 
 def build(arch: str, pieces: WordPieces, side: int, weights: str = "none") -> CATR:
-    """A network of ARCHES for a vocabulary and pictures of `side` pixels; `weights` is 'none' or a checkpoint file of the same sizes.
+    """A network of ARCHES for a vocabulary and pictures of `side` pixels.
 
-    Raises UsageError if the file is missing, damaged or of another network.
+    `weights` is 'none', 'default' (torchvision's ImageNet file for the full network's ResNet-101, the rest random, as CATR's own training
+    starts) or a checkpoint file of the same sizes. Raises UsageError if the file is missing, damaged or of another network, and for
+    'none' with the full network.
     """
+    if arch == "full" and weights == "none":
+        raise UsageError("--weights none: the full network's batch norm is frozen and needs published statistics; give default or a file")
     model = CATR(dataclasses.replace(ARCHES[arch], side=side, vocab=len(pieces), start=pieces.start, end=pieces.end))
-    if weights != "none":
+    if weights == "default":
+        published = models.ResNet101_Weights.DEFAULT if arch == "full" else None
+        state = training.published_weights(f"the captioner {arch}", published)
+        body = {key: value for key, value in state.items() if not key.startswith("fc.") and "num_batches_tracked" not in key}
+        load_weights(model.backbone[0].body, body, Path(arch))
+    elif weights != "none":
         state = load_checkpoint(Path(weights), f"--weights takes none or a checkpoint of {arch}")
         load_weights(model, state.get("model", state), Path(weights))
     return model
@@ -36,6 +46,7 @@ def load_captioner(path: Path, vocab: Path | None, runtime: setup.Runtime, remed
     if "pieces" in state:
         pieces, config = WordPieces(state["pieces"], str(path)), Config(**settings["config"])
         origin = {"weights": f"trained here, from {settings['weights']}", "settings": settings, "data": settings["data"]}
+        origin["deviations"] = state.get("deviations", ["trained here"])
     else:
         if vocab is None:
             raise UsageError(f"{path} has no vocabulary with it; give BERT's uncased vocab.txt with --vocab")

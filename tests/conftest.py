@@ -43,8 +43,9 @@ def land(tmp_path_factory) -> Path:
 
 
 def run_script(*arguments, cwd: Path | None = None, **environment) -> subprocess.CompletedProcess:
-    """Run a script of this repository in a process of its own, its output as text."""
+    """Run a script of this repository, python or bash, in a process of its own, its output as text."""
     import os
 
-    command = [sys.executable, str(ROOT / arguments[0]), *map(str, arguments[1:])]
+    launcher = "bash" if arguments[0].endswith(".sh") else sys.executable
+    command = [launcher, str(ROOT / arguments[0]), *map(str, arguments[1:])]
     return subprocess.run(command, capture_output=True, text=True, cwd=cwd, env=os.environ | environment, timeout=300)

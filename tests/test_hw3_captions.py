@@ -9,10 +9,11 @@ import pytest
 import torch
 from conftest import run_script
 from PIL import Image
+from torchvision import models
 
 from common import setup
 from common.setup import UsageError, save_checkpoint
-from hw3 import catr, p2_caption_attention, p2_caption_train, p2_data, p2_maps, p2_models, p2_synthetic, p2_text
+from hw3 import catr, p2_caption_attention, p2_caption_train, p2_data, p2_inference, p2_maps, p2_models, p2_synthetic, p2_text
 from hw3.catr import ARCHES
 
 BERT = setup.ROOT.parent / "shared" / "data" / "bert-base-uncased-vocab.txt"
@@ -245,7 +246,7 @@ def test_long_captions_and_other_checkpoints_are_refused(drawn, trained, tmp_pat
     content["annotations"][0]["caption"] = "a red " * 50
     (folder / "hw3_data/p2_data/train.json").write_text(json.dumps(content))
     done = run_script("hw3/p2_caption_train.py", "--data", folder, "--out", tmp_path, "--arch", "small")
-    assert done.returncode == 2 and done.stderr.count("\n") == 1 and "64 positions" in done.stderr
+    assert done.returncode == 2 and done.stderr.count("\n") == 1 and "64 positions" in done.stderr and ".jpg has " in done.stderr
     own = trained[0] / "checkpoints/hw3-p2-small/p2.pth"
     state = setup.load_checkpoint(own, "")
     del state["pieces"], state["settings"]
@@ -261,6 +262,19 @@ def test_inference_draws_a_figure_for_each_image(drawn, trained, tmp_path):
     shutil.copytree(drawn / "hw3_data/p2_data/images/val", folder)
     (folder / "bad.jpg").write_text("text")
     weights = trained[0] / "checkpoints/hw3-p2-small/p2.pth"
-    done = run_script("hw3/p2_inference.py", folder, tmp_path / "new/out", "--weights", weights, "--max-tokens", "3")
+    done = run_script("hw3/p2_inference.sh", folder, tmp_path / "new/out", "--weights", weights, "--max-tokens", "3")
     assert done.returncode == 1 and "bad.jpg is unreadable" in done.stderr
     assert sorted(path.name for path in (tmp_path / "new/out").iterdir()) == [f"val{i:05d}.png" for i in range(8)]
+    with pytest.raises(UsageError, match="is IN_DIR"):
+        p2_inference.main(p2_inference.parse_args([str(folder), str(folder), "--weights", str(weights)]))
+
+
+def test_full_network_starts_from_published_statistics(monkeypatch):
+    pieces = p2_text.WordPieces(list(p2_text.SPECIAL), "")
+    with pytest.raises(UsageError, match="batch norm is frozen"):
+        p2_models.build("full", pieces, 96)
+    state = models.resnet101().state_dict()
+    monkeypatch.setattr("common.training.published_weights", lambda name, published: state)
+    body = p2_models.build("full", pieces, 96, "default").backbone[0].body
+    assert torch.equal(body.layer4[2].conv3.weight, state["layer4.2.conv3.weight"])
+    assert torch.equal(body.bn1.running_var, state["bn1.running_var"])

@@ -1,6 +1,7 @@
 """hw3 problem 1: layouts of weights, attention, the figures and the graders' interface, on drawn pictures and small networks."""
 
 import csv
+import shutil
 
 import numpy as np
 import pytest
@@ -64,7 +65,7 @@ def test_wrong_files_are_named(tmp_path, name, message):
 
 
 def in_pretrained_vit_layout(model) -> dict:
-    """The names of pytorch_pretrained_vit's files, by shared/FACTS' table read backwards."""
+    """The network's weights under the names of pytorch_pretrained_vit's files."""
     renamed = {}
     for key, value in model.state_dict().items():
         block = key.split(".")[2].rpartition("_")[2] if "encoder_layer_" in key else None
@@ -113,7 +114,14 @@ def test_other_files_are_refused_with_their_keys(tiny, tmp_path):
     del state["transformer.blocks.2.attn.proj_k.weight"]
     torch.save(state, tmp_path / "damaged.pth")
     torch.save(torch.nn.Linear(2, 2).state_dict(), tmp_path / "linear.pth")
-    for name, message in (("damaged.pth", r"encoder_layer_2\.self_attention\.in_proj_weight"), ("linear.pth", "class_token")):
+    torch.save({"model": 3}, tmp_path / "number.pth")
+    torch.save(tiny.state_dict() | {"heads.head.weight": 3}, tmp_path / "mixed.pth")
+    for name, message in (
+        ("damaged.pth", r"encoder_layer_2\.self_attention\.in_proj_weight"),
+        ("linear.pth", "class_token"),
+        ("number.pth", "no state dict"),
+        ("mixed.pth", "no state dict"),
+    ):
         with pytest.raises(UsageError, match=message):
             p1_models.build("tiny", 96, str(tmp_path / name))
     with pytest.raises(UsageError, match="no multiple"):
@@ -160,6 +168,8 @@ def test_a_smooth_embedding_recovers_the_grid_and_a_random_one_does_not():
     assert found["rank correlation"] == pytest.approx(-1, abs=1e-3) and p1_pos_embed.claims(found)[0]["holds"]
     random = torch.rand(64, 64, generator=torch.Generator().manual_seed(0))
     assert [claim["holds"] for claim in p1_pos_embed.claims(p1_pos_embed.measures(random, 8, 8))] == [False, None]
+    with pytest.raises(UsageError, match="2 x 2 patches are too few"):
+        p1_pos_embed.measures(random[:4, :4], 2, 2)
 
 
 def test_edge_share_of_a_square():
@@ -177,9 +187,12 @@ def test_training_and_its_figures(pets, trained, tmp_path):
     options = ["--data", str(pets), "--out", str(out), "--quick"]
     found = p1_pos_embed.main(p1_pos_embed.parse_args(options))
     assert set(found["reproduced"]) >= {"neighbours", "rank correlation"} and (out / "f21-1.2.png").exists()
+    assert found["deviations"] == result["deviations"] and "74 training pictures, not 3680" in found["deviations"]
     shown = p3_attention_map.main(p3_attention_map.parse_args([*options, "--heads", "--save", str(tmp_path / "new/a.npz")]))
     kept = np.load(tmp_path / "new/a.npz")
     assert kept["logits"].shape == (3, 37) and kept["attention"].shape == (3, 12, 12) and kept["similarity"].shape == (144, 144)
+    follow = {picture["edges"] > 0.25 for name, picture in shown["reproduced"].items() if isinstance(picture, dict)}
+    assert shown["claims"][0]["holds"] == (follow.pop() if len(follow) == 1 else None)
     assert (kept["attention"].sum((1, 2)) < 1).all() and len(shown["reproduced"]) == 4 and (out / "f21-1.3.png").exists()
 
 
@@ -190,6 +203,29 @@ def test_any_picture_is_looked_at(pets, trained, tmp_path, mode):
     options = ["--data", str(pets), "--out", str(trained[0]), "--quick", "--image", str(path), "--save", str(tmp_path / "a.npz")]
     found = p3_attention_map.main(p3_attention_map.parse_args([*options, "--rollout"]))
     assert found["item"] == "f21 1.3-a" and np.load(tmp_path / "a.npz")["attention"].shape == (12, 12)
+
+
+def test_weights_from_elsewhere_need_no_data(tiny, tmp_path):
+    torch.save(tiny.state_dict(), tmp_path / "a.pth")
+    options = ["--data", str(tmp_path), "--out", str(tmp_path), "--arch", "tiny", "--weights", str(tmp_path / "a.pth")]
+    found = p1_pos_embed.main(p1_pos_embed.parse_args(options))
+    assert found["data"] == {} and found["weights"].endswith("a.pth") and "deviations" not in found
+
+
+def test_other_starting_weights_do_not_replace_a_training(pets, trained, tiny, tmp_path):
+    shutil.copytree(trained[0] / "checkpoints/hw3-p1-b16-quick", tmp_path / "checkpoints/hw3-p1-b16-quick")
+    torch.save(tiny.state_dict(), tmp_path / "a.pth")
+    options = ["--data", str(pets), "--out", str(tmp_path), "--quick", "--weights", str(tmp_path / "a.pth")]
+    with pytest.raises(UsageError, match=r"phase-1 holds a training with weights none, not .*a\.pth"):
+        p1_train.main(p1_train.parse_args(options))
+
+
+@pytest.mark.parametrize("content", ["", "[1]"])
+def test_damaged_breed_names_are_one_line(pets, tmp_path, content):
+    shutil.copytree(pets, tmp_path / "data")
+    (tmp_path / "data/hw3_data/p1_data/id2label.json").write_text(content)
+    with pytest.raises(UsageError, match=r"id2label\.json holds no names"):
+        p1_data.breed_names(str(tmp_path / "data"))
 
 
 def test_missing_checkpoint_names_the_command(pets, tmp_path):
@@ -205,7 +241,7 @@ def test_recipes_state_f21s_settings():
 
 def test_inference_writes_the_graders_csv(pets, trained, tmp_path):
     weights = trained[0] / "checkpoints/hw3-p1-b16-quick/phase-2/p1.pth"
-    done = run_script("hw3/p1_inference.py", pets / "hw3_data/p1_data/val", tmp_path / "new/o.csv", "--weights", weights)
+    done = run_script("hw3/p1_inference.sh", pets / "hw3_data/p1_data/val", tmp_path / "new/o.csv", "--weights", weights)
     assert done.returncode == 0, done.stderr
     with open(tmp_path / "new/o.csv", newline="") as file:
         rows = list(csv.reader(file))

@@ -4,7 +4,6 @@ import argparse
 import csv
 import math
 import shutil
-import subprocess
 
 import pytest
 import torch
@@ -14,7 +13,7 @@ from torchvision import models
 
 from common import setup
 from common.augment import Flip, Normalise
-from common.setup import ROOT, Incomplete, UsageError, load_checkpoint
+from common.setup import Incomplete, UsageError, load_checkpoint
 from hw1 import byol, p3_data, p3_inference, p3_models, p3_recipes, p3_ssl_finetune, p3_ssl_pretrain, p3_synthetic
 from hw1.byol import BYOL
 
@@ -210,7 +209,7 @@ def test_the_table_says_where_its_backbones_come_from(drawn, trained):
     backbones = found["settings"]["backbones"]
     assert backbones["ssl"]["settings"]["hidden"] == 512 and backbones["sl"]["settings"]["list of images left out"] == "none"
     assert backbones["ssl"]["after the last epoch"]["epoch"] == 1 and backbones["ssl"]["digest"] != backbones["sl"]["digest"]
-    assert "small, not resnet50" in found["deviations"] and "--ssl backbone.pth" in found["deviations"]
+    assert "network small, not resnet50" in found["deviations"] and "--ssl backbone.pth" in found["deviations"]
 
 
 def test_settings_of_another_backbone_or_recipe_stay_out_of_the_table(drawn, trained, tmp_path):
@@ -277,8 +276,7 @@ def test_real_layouts_stand_in(tmp_path, monkeypatch):
 def test_graders_script(drawn, trained, tmp_path):
     weights = sorted(trained[0].glob("checkpoints/*/p3.pth"))[0]
     office = drawn / "hw1_data/p3_data/office"
-    words = [office / "val.csv", office / "val", tmp_path / "new/out.csv", "--weights", weights]
-    done = subprocess.run(["bash", str(ROOT / "hw1/p3_inference.sh"), *map(str, words)], capture_output=True, text=True)
+    done = run_script("hw1/p3_inference.sh", office / "val.csv", office / "val", tmp_path / "new/out.csv", "--weights", weights)
     assert done.returncode == 0, done.stderr
     rows, asked = (read(path) for path in (tmp_path / "new/out.csv", office / "val.csv"))
     assert list(rows[0]) == ["id", "filename", "label"]
@@ -363,7 +361,8 @@ def test_bad_folder_and_files(drawn, trained, tmp_path):
     with pytest.raises(UsageError, match="another model"):
         call(p3_ssl_finetune, drawn, tmp_path, "--setting", "E", "--ssl", str(other))
     office = drawn / "hw1_data/p3_data/office"
-    for weights, message in ((tmp_path / "none.pth", "no checkpoint"), (next(trained[0].glob("*/f23-byol*/last.pth")), r"no p3\.pth")):
+    other = next(trained[0].glob("*/f23-byol*/last.pth"))
+    for weights, message in ((tmp_path / "none.pth", "no checkpoint"), (other, r"no checkpoint of hw1/p3_ssl_finetune\.py")):
         words = [office / "val.csv", office / "val", tmp_path / "o.csv", "--weights", weights]
         with pytest.raises(UsageError, match=message):
             p3_inference.main(p3_inference.parse_args(list(map(str, words))))

@@ -106,3 +106,10 @@ def test_set_up_says_what_is_missing(clone, tmp_path):
     assert "python3 is not on the PATH" in message(None)
     assert "too old" in message('[[ "$*" != *version_info* ]]')
     assert "python3-venv" in message('[[ "$*" != *ensurepip* ]]')
+
+
+def test_an_interrupted_item_ends_the_run(clone):
+    python = clone / ".venv/bin/python"
+    python.write_text(python.read_text() + '[[ "$*" != *p1_tsne* ]] || exit 130\n')
+    done, calls = run_all(clone, "--only", "f22a-1.6", "--only", "f23-1.6")
+    assert done.returncode == 130 and [call.split()[0] for call in calls] == ["hw1/p1_train.py", "hw1/p1_tsne.py"]
