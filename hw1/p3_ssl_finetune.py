@@ -9,8 +9,6 @@ p3_inference.py; --resume skips trainings that have ended.
 """
 
 import argparse
-import contextlib
-import shlex
 import sys
 from pathlib import Path
 
@@ -22,11 +20,10 @@ sys.path.append(str(Path(__file__).resolve().parents[1]))
 from common import classification, figures, results, runs, setup, training
 from common.augment import Normalise, Pipeline
 from common.data import Labelled, Splits
-from hw1 import p3_data, p3_models, p3_recipes
+from hw1 import p3_backbones, p3_data, p3_models, p3_recipes
 from hw1.p3_recipes import CLASSIFIER, FINETUNE
 
 REPORTED = {"A": 0.3251, "B": 0.4507, "C": 0.4360, "D": 0.3325, "E": 0.2980}
-BACKBONES = {"A": "none", "B": "sl", "C": "ssl", "D": "sl", "E": "ssl"}
 FROZEN = "DE"
 NAMES = {
     "A": "A: no pre-training, full model",
@@ -38,55 +35,12 @@ NAMES = {
 NORMALISED = Pipeline(Normalise())
 
 
-# ---- backbones ----
-
-
-def backbone_file(args: argparse.Namespace, source: p3_data.Source, setting: str) -> Path | None:
-    """The file with the setting's backbone, None for A. Raises UsageError that says how to make it if it is missing."""
-    kind = BACKBONES[setting]
-    if kind == "none":
-        return None
-    given, course = getattr(args, kind), source.folder / "pretrain_model_SL.pt"
-    own = argparse.Namespace(**vars(args) | dict.fromkeys(training.OPTIONS) | {"seed": 0, "image_size": args.image_size})
-    path = p3_recipes.run_folder(own, "byol" if kind == "ssl" else "supervised", source) / "backbone.pth"
-    if given or (kind == "sl" and course.exists() and not args.quick):
-        path = given or course
-    if not path.is_file():
-        command = pretrain_command(args, kind)
-        raise setup.UsageError(f"no backbone {path} for setting {setting}; make it with {command}, or name a file with --{kind}")
-    return path
-
-
-def has_backbone(args: argparse.Namespace, source: p3_data.Source, setting: str) -> bool:
-    """Whether the setting's backbone is there, or it needs none."""
-    with contextlib.suppress(setup.UsageError):
-        backbone_file(args, source, setting)
-        return True
-    return False
-
-
-def pretrain_command(args: argparse.Namespace, kind: str) -> str:
-    """The command that makes a missing backbone for these arguments."""
-    words = ["python", "hw1/p3_ssl_pretrain.py"] + ["--supervised"] * (kind == "sl") + ["--quick"] * args.quick
-    for name in ("backbone", "image_size", "data", "data_dir"):
-        words += [f"--{name.replace('_', '-')}", str(getattr(args, name))] * (getattr(args, name) is not None)
-    return shlex.join(words + ["--out", str(args.out)] * (args.out != setup.DEFAULT_OUT))
-
-
-def load_backbone(path: Path | None, recipe) -> tuple[torch.nn.Module, int]:
-    """The backbone, from a file or random, and the length of its features."""
-    backbone, dim = p3_models.build_backbone(recipe.network, recipe.image_size)
-    if path:
-        p3_models.load_backbone(backbone, setup.load_checkpoint(path, "name another file"), path)
-    return backbone, dim
-
-
 def wanted(args: argparse.Namespace, source: p3_data.Source) -> list[str]:
     """The settings asked for; the quick form has no supervised backbone where the images have no labels."""
     names = list(REPORTED) if args.setting == "all" else [args.setting]
     if not args.quick or args.sl or p3_data.has_labels(source):
         return names
-    if not (kept := [name for name in names if BACKBONES[name] != "sl"]):
+    if not (kept := [name for name in names if p3_backbones.KINDS[name] != "sl"]):
         raise setup.UsageError(f"--setting {args.setting} --quick: no labels to train a backbone with; name one with --sl")
     setup.log("settings B and D are left out: these images have no labels to train the quick form's supervised backbone with")
     return kept
@@ -110,7 +64,7 @@ def as_features(splits: Splits, backbone: torch.nn.Module, runtime: setup.Runtim
 
 def prepare(setting: str, path: Path | None, recipe, splits: Splits, classes: int, runtime: setup.Runtime):
     """What is trained, on what, and the validation images' pipeline: the whole network on images, or the classifier on features."""
-    backbone, dim = load_backbone(path, recipe)
+    backbone, dim = p3_backbones.load(path, recipe)
     if setting in FROZEN:
         return p3_models.Classifier(dim, classes), as_features(splits, backbone, runtime), Pipeline()
     return p3_models.Transferred(backbone, dim, classes), splits, NORMALISED
@@ -119,10 +73,10 @@ def prepare(setting: str, path: Path | None, recipe, splits: Splits, classes: in
 def run_of(setting: str, splits: Splits, classes: list[str], source, runtime: setup.Runtime, args: argparse.Namespace):
     """One setting's training with one seed: its recipe, backbone file, settings and folder."""
     recipe = p3_recipes.adapt(CLASSIFIER if setting in FROZEN else FINETUNE, args, source)
-    path = setup.from_rank_zero(lambda: backbone_file(args, source, setting))
+    path = setup.from_rank_zero(lambda: p3_backbones.file_of(args, source, setting))
     settings = recipe.settings() | {"backbone file": setup.from_rank_zero(lambda: p3_data.digest(path)), "seed": args.seed}
     settings |= {"data": splits.describe(), "setting": setting, "classes": classes, "precision": runtime.precision()}
-    given = getattr(args, BACKBONES[setting], None)
+    given = getattr(args, p3_backbones.KINDS[setting], None)
     name = f"2.2-{setting}" + f"-{settings['backbone file'][:6]}" * (given is not None)
     return recipe, path, settings, p3_recipes.run_folder(args, name, source)
 
@@ -178,7 +132,7 @@ def write(args: argparse.Namespace, runtime: setup.Runtime, source: p3_data.Sour
     rows = {name: runs.summary(found) for name, found in histories.items()}
     seeds = [once.seed for once in runs.repetitions(args)]
     recipes = {name: p3_recipes.adapt(recipe, args, source) for name, recipe in (("full model", FINETUNE), ("classifier only", CLASSIFIER))}
-    files = {BACKBONES[name]: backbone_file(args, source, name) for name in rows if BACKBONES[name] != "none"}
+    files = {p3_backbones.KINDS[name]: p3_backbones.file_of(args, source, name) for name in rows if p3_backbones.KINDS[name] != "none"}
     return results.write_result(
         args,
         runtime,
@@ -192,7 +146,7 @@ def write(args: argparse.Namespace, runtime: setup.Runtime, source: p3_data.Sour
         data=splits.describe(),
         weights="none",
         settings={name: recipe.settings() for name, recipe in recipes.items()}
-        | {"seeds": seeds, "classes": classes, "backbones": {kind: backbone_origin(path) for kind, path in files.items()}},
+        | {"seeds": seeds, "classes": classes, "backbones": {kind: p3_backbones.origin_of(path) for kind, path in files.items()}},
         deviations=deviations(args, recipes),
         training_seconds=round(sum(epoch["seconds"] for found in histories.values() for once in found for epoch in once), 1),
     )
@@ -204,11 +158,6 @@ def deviations(args: argparse.Namespace, recipes: dict) -> list[str]:
     words = training.deviations(FINETUNE, full, "none")
     words += [f"classifier only: {word}" for word in training.deviations(CLASSIFIER, head, "none")]
     return words + [f"--{kind} {path.name}" for kind in ("ssl", "sl") if (path := getattr(args, kind))]
-
-
-def backbone_origin(path: Path) -> dict:
-    """What is known of how a backbone was made: its digest, and the backbone.json that p3_ssl_pretrain.py leaves beside it."""
-    return {"file": path.name, "digest": p3_data.digest(path)} | results.read_json(path.with_name("backbone.json"))
 
 
 def table(rows: dict[str, dict]) -> dict:
@@ -229,7 +178,7 @@ def spread(row: dict[str, float]) -> str:
 def collected(splits: Splits, classes: list[str], source, runtime: setup.Runtime, args: argparse.Namespace) -> dict[str, list[list[dict]]]:
     """The histories of every setting that has ended for all seeds with today's settings and backbones, by setting."""
     found = {}
-    possible = setup.from_rank_zero(lambda: [name for name in REPORTED if has_backbone(args, source, name)])
+    possible = setup.from_rank_zero(lambda: [name for name in REPORTED if p3_backbones.is_there(args, source, name)])
     for name in possible:
         planned = [run_of(name, splits, classes, source, runtime, once) for once in runs.repetitions(args)]
         histories = [runs.ended(folder, settings, resuming=True) for _, _, settings, folder in planned]
@@ -244,8 +193,8 @@ def main(args: argparse.Namespace) -> dict:
     splits, classes = p3_data.load_target(source, p3_recipes.adapt(FINETUNE, args, source).image_size)
     splits = splits.first_per_class(*p3_recipes.QUICK_LABELLED) if args.quick else splits
     names = wanted(args, source)
-    for path in {setup.from_rank_zero(lambda name=name: backbone_file(args, source, name)) for name in names}:
-        load_backbone(path, p3_recipes.adapt(FINETUNE, args, source))  # a wrong file ends the script before anything is trained
+    for path in {setup.from_rank_zero(lambda name=name: p3_backbones.file_of(args, source, name)) for name in names}:
+        p3_backbones.load(path, p3_recipes.adapt(FINETUNE, args, source))  # a wrong file ends the script before anything is trained
     for once in runs.repetitions(args):
         for name in names:
             train_setting(name, splits, classes, source, runtime, once)
