@@ -81,11 +81,10 @@ def train_rows(recipe, weights: str, seeds: list, runtime: setup.Runtime) -> tup
 
 
 @setup.on_rank_zero
-def write(args: argparse.Namespace, runtime: setup.Runtime, recipe, weights: str, splits: list[Splits], runs, scores, seconds) -> dict:
-    """The item; `splits` and `scores` by seed, `seconds` what the networks that score took."""
+def write(args: argparse.Namespace, runtime: setup.Runtime, recipe, weights: str, splits: Splits, runs, scores, seconds, found) -> dict:
+    """The item; `splits` and `scores` are of the first seed, `seconds` what the networks that score took, `found` what `detection` gave."""
     rows = {name: summary(histories) for name, histories in runs.items()}
-    found = detection([once.train.names for once in splits], scores, known_dirty(args.data))
-    fields = p2_tables.own_fields(args, runtime, recipe, weights, splits[0].describe(), runs)
+    fields = p2_tables.own_fields(args, runtime, recipe, weights, splits.describe(), runs)
     fields["settings"]["seconds of the networks that score, besides"] = round(seconds, 1)
     return results.write_result(
         args,
@@ -94,7 +93,7 @@ def write(args: argparse.Namespace, runtime: setup.Runtime, recipe, weights: str
         "data cleaning against accuracy",
         figures={
             "": p2_tables.draw(rows, REPORTED, f"{recipe.network} after {recipe.epochs} epochs, by the images dropped"),
-            "-suspicious": draw_suspicious(splits[0].train, scores[0]),
+            "-suspicious": draw_suspicious(splits.train, scores),
         },
         reported=REPORTED,
         reproduced={name: row | found.get(name, {}) for name, row in rows.items()},
@@ -108,7 +107,9 @@ def main(args: argparse.Namespace) -> dict:
     runtime = setup.start(args)
     recipe = replace(TABLE, **(p2_tables.QUICK if args.quick else {}) | training.changes(args))
     weights, seeds = p2_tables.starting_weights(args, recipe), p2_tables.each_seed(args)
-    return write(args, runtime, recipe, weights, [splits for _, splits in seeds], *train_rows(recipe, weights, seeds, runtime))
+    runs, scores, seconds = train_rows(recipe, weights, seeds, runtime)
+    found = detection([splits.train.names for _, splits in seeds], scores, known_dirty(args.data))
+    return write(args, runtime, recipe, weights, seeds[0][1], runs, scores[0], seconds, found)
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:

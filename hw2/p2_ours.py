@@ -1,12 +1,14 @@
-"""Our own training for hw2 problem 2, from random weights, in three steps.
+"""Our own training for hw2 problem 2, from random weights, in four steps.
 
 1. Two networks, each trained on half of the training images, give every image of the other half a probability; the 13 % whose own label
    is least probable are dropped (the course says that about that many are dirty).
 2. A teacher is trained on the others and gives each unlabelled image its probabilities as a soft label.
-3. The student is trained on both.
+3. A student is trained on both.
+4. A wider student is trained on both, the unlabelled images with the mean of the teacher's and the first student's probabilities.
 """
 
 import argparse
+import contextlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,8 +23,9 @@ from hw2.p2_data import CLASSES, NORMALISED, load_unlabeled
 from hw2.p2_recipes import OURS, Recipe
 
 DIRTY_SHARE = 0.13
+SMALLER = "whitened"  # the network of all steps but the last
 FOLD_EPOCHS, TEACHER_EPOCHS = 12, 40
-QUICK = {"epochs": 4, "batch_size": 50, "lr": 0.05}
+QUICK = {"network": SMALLER, "epochs": 4, "batch_size": 50, "lr": 0.05}
 QUICK_UNLABELED = 200
 
 
@@ -39,9 +42,16 @@ def train_stage(
     return model, classification.train(model, recipe, splits, NORMALISED, folder, settings, runtime, args), folder
 
 
-def probabilities(model: nn.Module, images: Tensor, runtime: setup.Runtime) -> Tensor:
-    """Class probabilities (N, 10) by ten views of each image."""
-    return p2_models.logits(model.eval(), images, runtime).softmax(1)
+def probabilities(model: nn.Module, images: Tensor, history: list[dict], folder: Path, runtime: setup.Runtime) -> Tensor:
+    """Class probabilities (N, 10) by ten views of each image; kept in `folder` with the history of the training that they come from."""
+    path = folder / "probabilities.pth"
+    with contextlib.suppress(setup.UsageError):
+        kept = setup.load_checkpoint(path, "")
+        if kept["history"] == history and len(kept["probabilities"]) == len(images):
+            return kept["probabilities"]
+    found = p2_models.logits(model.eval(), images, runtime).softmax(1)
+    setup.save_checkpoint(path, {"history": history, "probabilities": found})
+    return found
 
 
 def label_probabilities(splits: Splits, recipe: Recipe, runtime: setup.Runtime, args: argparse.Namespace) -> tuple[Tensor, float]:
@@ -51,9 +61,9 @@ def label_probabilities(splits: Splits, recipe: Recipe, runtime: setup.Runtime, 
     halves, found = order.chunk(2), torch.empty(len(order))
     for number, (seen, unseen) in enumerate((halves, halves[::-1])):
         half = Splits(splits.name, splits.train.take(seen), splits.validation)
-        model, history, _ = train_stage(f"fold{number + 1}", recipe, half, runtime, args)
+        model, history, folder = train_stage(f"fold{number + 1}", recipe, half, runtime, args)
         held = splits.train.take(unseen)
-        found[unseen] = probabilities(model, held.images, runtime).gather(1, held.target[:, None])[:, 0]
+        found[unseen] = probabilities(model, held.images, history, folder, runtime).gather(1, held.target[:, None])[:, 0]
         seconds += sum(epoch["seconds"] for epoch in history)
     return found, seconds
 
@@ -72,32 +82,37 @@ def write_dropped(path: Path, names: list[str]) -> None:
         temporary.write_text("\n".join(["filename", *sorted(names)]) + "\n")
 
 
-def with_soft_labels(splits: Splits, teacher: nn.Module, images: Tensor, smoothing: float, runtime: setup.Runtime) -> Splits:
-    """The splits with the unlabelled images added to the training images, all with probabilities as target."""
+def with_soft_labels(splits: Splits, images: Tensor, labels: Tensor, smoothing: float) -> Splits:
+    """The splits with unlabelled images and their soft labels (N, 10) added to the training images, all with probabilities as target."""
     sure = F.one_hot(splits.train.target, len(CLASSES)) * (1 - smoothing) + smoothing / len(CLASSES)
-    target = torch.cat([sure, probabilities(teacher, images, runtime)])
-    both = Labelled(torch.cat([splits.train.images, images]), target, splits.train.names + [""] * len(images))
+    both = Labelled(torch.cat([splits.train.images, images]), torch.cat([sure, labels]), splits.train.names + [""] * len(images))
     return Splits(splits.name, both, splits.validation)
 
 
 def train(splits: Splits, recipe: Recipe, runtime: setup.Runtime, args: argparse.Namespace) -> tuple[list[dict], Path, dict]:
-    """All three steps; `recipe` is the student's. Returns its history and folder, and what a result says of the steps before."""
+    """All four steps; `recipe` is the last student's. Returns its history and folder, and what a result says of the steps before."""
     unlabeled = load_unlabeled(args.data)[: QUICK_UNLABELED if args.quick else None]
+    smaller = replace(recipe, network=SMALLER)
     fold, teacher = (
-        replace(recipe, epochs=max(1, round(recipe.epochs * epochs / OURS.epochs))) for epochs in (FOLD_EPOCHS, TEACHER_EPOCHS)
+        replace(smaller, epochs=max(1, round(recipe.epochs * epochs / OURS.epochs))) for epochs in (FOLD_EPOCHS, TEACHER_EPOCHS)
     )
     probability, seconds = label_probabilities(splits, fold, runtime, args)
     cleaned, dropped = clean(splits, probability)
-    model, before, _ = train_stage("teacher", teacher, cleaned, runtime, args)
-    both = with_soft_labels(cleaned, model, unlabeled, recipe.label_smoothing, runtime)
-    _, history, folder = train_stage("best", replace(recipe, label_smoothing=0.0), both, runtime, args)
+    before, labels, training_set = {}, [], cleaned
+    for name, used in (("teacher", teacher), ("student", replace(smaller, label_smoothing=0.0))):
+        model, before[name], folder = train_stage(name, used, training_set, runtime, args)
+        labels.append(probabilities(model, unlabeled, before[name], folder, runtime))
+        training_set = with_soft_labels(cleaned, unlabeled, torch.stack(labels).mean(0), recipe.label_smoothing)
+    _, history, folder = train_stage("best", replace(recipe, label_smoothing=0.0), training_set, runtime, args)
     write_dropped(folder / "dropped.csv", dropped)
+    spent = [round(sum(epoch["seconds"] for epoch in once), 1) for once in before.values()]
     steps = {
         "labelled images kept": len(cleaned.train),
         "label smoothing of the teacher and of the labelled images": recipe.label_smoothing,
-        "unlabelled images, softly labelled by the teacher": len(unlabeled),
-        "epochs of fold networks and teacher": [fold.epochs, teacher.epochs],
-        "validation accuracy of the teacher": before[-1]["validation_accuracy"],
-        "seconds of the fold networks and of the teacher, besides": [round(seconds, 1), round(sum(e["seconds"] for e in before), 1)],
+        "unlabelled images, softly labelled by teacher and first student": len(unlabeled),
+        "network of all steps but the last": SMALLER,
+        "epochs of fold networks, teacher and first student": [fold.epochs, teacher.epochs, smaller.epochs],
+        "validation accuracy of teacher and first student": [once[-1]["validation_accuracy"] for once in before.values()],
+        "seconds of fold networks, teacher and first student, besides": [round(seconds, 1), *spent],
     }
     return history, folder, steps

@@ -75,7 +75,7 @@ TABLE = Recipe("resnet50", epochs=4, batch_size=256, lr=0.02, schedule=constant,
 SCORER = replace(TABLE, epochs=6, pretrained=False)
 FINAL = Recipe("resnet50", epochs=40, batch_size=32, schedule=final_steps, augment=(COMBINED,), pretrained=True)
 OURS = Recipe(
-    "whitened",
+    "whitened_wide",
     epochs=24,
     batch_size=128,
     lr=0.2,

@@ -56,9 +56,10 @@ def test_segmentation_is_evaluated_over_all_processes(land, tmp_path):
     assert {name: run["history"][0][name] for name in alone} == pytest.approx(alone, abs=1e-6)
 
 
-def test_a_table_on_the_stand_in(tmp_path):
+@pytest.mark.parametrize(("script", "item", "trainings", "rows"), [("augmentation", "2.3", 7, 7), ("cleaning", "2.4", 5, 4)])
+def test_a_table_on_the_stand_in(tmp_path, script, item, trainings, rows):
     options = ["--device", "cpu", "--quick", "--epochs", "1", "--data", "synthetic", "--out", tmp_path]
-    printed = launch("hw2/p2_augmentation.py", 2, *options)
-    assert printed.count("epoch 1 ") == 7 and printed.count("wrote ") == 1
-    found = json.loads((tmp_path / "cv22-2.3.json").read_text())
-    assert "2 processes" in found["device"] and len(found["reproduced"]) == 7
+    printed = launch(f"hw2/p2_{script}.py", 2, *options)
+    assert printed.count("epoch 1 ") == trainings and printed.count("wrote ") == 1
+    found = json.loads((tmp_path / f"cv22-{item}.json").read_text())
+    assert "2 processes" in found["device"] and len(found["reproduced"]) == rows

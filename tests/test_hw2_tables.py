@@ -143,11 +143,21 @@ def test_ours_is_trained_on_unlabelled_images_too(ours):
 
 def test_soft_labels_are_probabilities(cifar):
     splits = some(20)
-    teacher, images = p2_models.build("whitened"), torch.randint(0, 256, (7, 3, 32, 32), dtype=torch.uint8)
-    both = p2_ours.with_soft_labels(splits, teacher, images, 0.1, CPU).train
+    labels, images = torch.rand(7, 10).softmax(1), torch.randint(0, 256, (7, 3, 32, 32), dtype=torch.uint8)
+    both = p2_ours.with_soft_labels(splits, images, labels, 0.1).train
+    assert torch.equal(both.target[20:], labels) and torch.equal(both.images[20:], images)
     assert torch.allclose(both.target.sum(1), torch.ones(27)) and len(both) == len(both.names) == 27
     assert torch.equal(both.target[:20].max(1).indices, splits.train.target)
     assert both.target[:20].max(1).values == pytest.approx([0.91] * 20)
+
+
+def test_probabilities_are_kept_with_the_training_they_come_from(tmp_path, monkeypatch):
+    images, history = torch.randint(0, 256, (7, 3, 32, 32), dtype=torch.uint8), [{"epoch": 1, "train_loss": 2.0}]
+    first = p2_ours.probabilities(p2_models.build("whitened"), images, history, tmp_path, CPU)
+    monkeypatch.setattr(p2_models, "logits", lambda *_: torch.zeros(7, 10))
+    assert torch.equal(p2_ours.probabilities(p2_models.build("whitened"), images, history, tmp_path, CPU), first)
+    other = p2_ours.probabilities(p2_models.build("whitened"), images, [history[0] | {"train_loss": 1.0}], tmp_path, CPU)
+    assert torch.allclose(other, torch.full((7, 10), 0.1))
 
 
 def test_first_filters_whiten():
