@@ -3,8 +3,12 @@
 1. Two networks, each trained on half of the training images, give every image of the other half a probability; the 13 % whose own label
    is least probable are dropped (the course says that about that many are dirty).
 2. A teacher is trained on the others and gives each unlabelled image its probabilities as a soft label.
-3. A student is trained on both.
-4. A wider student is trained on both, the unlabelled images with the mean of the teacher's and the first student's probabilities.
+3. A student is trained on the unlabelled images alone. It has seen no label of the training images, so its probability of each one's own
+   label says anew, and better than the small halves' networks, which to drop.
+4. A wider student is trained on the others and on the unlabelled images, with the mean of the teacher's and the first student's
+   probabilities.
+
+Students see stronger augmentation than their teachers (Xie et al., 2020).
 """
 
 import argparse
@@ -20,7 +24,7 @@ from common import classification, setup, training
 from common.data import Labelled, Splits
 from hw2 import p2_models, p2_tables
 from hw2.p2_data import CLASSES, NORMALISED, load_unlabeled
-from hw2.p2_recipes import OURS, Recipe
+from hw2.p2_recipes import OURS, WEAK, Recipe
 
 DIRTY_SHARE = 0.13
 SMALLER = "whitened"  # the network of all steps but the last
@@ -42,9 +46,8 @@ def train_stage(
     return model, classification.train(model, recipe, splits, NORMALISED, folder, settings, runtime, args), folder
 
 
-def probabilities(model: nn.Module, images: Tensor, history: list[dict], folder: Path, runtime: setup.Runtime) -> Tensor:
-    """Class probabilities (N, 10) by ten views of each image; kept in `folder` with the history of the training that they come from."""
-    path = folder / "probabilities.pth"
+def probabilities(model: nn.Module, images: Tensor, history: list[dict], path: Path, runtime: setup.Runtime) -> Tensor:
+    """Class probabilities (N, 10) by ten views of each image; kept in a file with the history of the training that they come from."""
     with contextlib.suppress(setup.UsageError):
         kept = setup.load_checkpoint(path, "")
         if kept["history"] == history and len(kept["probabilities"]) == len(images):
@@ -63,9 +66,14 @@ def label_probabilities(splits: Splits, recipe: Recipe, runtime: setup.Runtime, 
         half = Splits(splits.name, splits.train.take(seen), splits.validation)
         model, history, folder = train_stage(f"fold{number + 1}", recipe, half, runtime, args)
         held = splits.train.take(unseen)
-        found[unseen] = probabilities(model, held.images, history, folder, runtime).gather(1, held.target[:, None])[:, 0]
+        found[unseen] = of_own_label(probabilities(model, held.images, history, folder / "held-out.pth", runtime), held)
         seconds += sum(epoch["seconds"] for epoch in history)
     return found, seconds
+
+
+def of_own_label(found: Tensor, split: Labelled) -> Tensor:
+    """Of the probabilities (N, 10) those of the images' own labels (N,)."""
+    return found.gather(1, split.target[:, None])[:, 0]
 
 
 def clean(splits: Splits, probability: Tensor) -> tuple[Splits, list[str]]:
@@ -92,27 +100,30 @@ def with_soft_labels(splits: Splits, images: Tensor, labels: Tensor, smoothing: 
 def train(splits: Splits, recipe: Recipe, runtime: setup.Runtime, args: argparse.Namespace) -> tuple[list[dict], Path, dict]:
     """All four steps; `recipe` is the last student's. Returns its history and folder, and what a result says of the steps before."""
     unlabeled = load_unlabeled(args.data)[: QUICK_UNLABELED if args.quick else None]
-    smaller = replace(recipe, network=SMALLER)
-    fold, teacher = (
-        replace(smaller, epochs=max(1, round(recipe.epochs * epochs / OURS.epochs))) for epochs in (FOLD_EPOCHS, TEACHER_EPOCHS)
-    )
+    smaller, stretch = replace(recipe, network=SMALLER), recipe.epochs / OURS.epochs
+    fold, teacher = (replace(smaller, augment=WEAK, epochs=max(1, round(stretch * epochs))) for epochs in (FOLD_EPOCHS, TEACHER_EPOCHS))
     probability, seconds = label_probabilities(splits, fold, runtime, args)
-    cleaned, dropped = clean(splits, probability)
-    before, labels, training_set = {}, [], cleaned
-    for name, used in (("teacher", teacher), ("student", replace(smaller, label_smoothing=0.0))):
-        model, before[name], folder = train_stage(name, used, training_set, runtime, args)
-        labels.append(probabilities(model, unlabeled, before[name], folder, runtime))
-        training_set = with_soft_labels(cleaned, unlabeled, torch.stack(labels).mean(0), recipe.label_smoothing)
-    _, history, folder = train_stage("best", replace(recipe, label_smoothing=0.0), training_set, runtime, args)
+    cleaned, _ = clean(splits, probability)
+    model, taught, folder = train_stage("teacher", teacher, cleaned, runtime, args)
+    labels = probabilities(model, unlabeled, taught, folder / "unlabelled.pth", runtime)
+
+    alone = Splits(splits.name, Labelled(unlabeled, labels, [""] * len(unlabeled)), splits.validation)
+    model, first, folder = train_stage("student", replace(smaller, label_smoothing=0.0), alone, runtime, args)
+    own = of_own_label(probabilities(model, splits.train.images, first, folder / "labelled.pth", runtime), splits.train)
+    cleaned, dropped = clean(splits, own)
+    labels = (labels + probabilities(model, unlabeled, first, folder / "unlabelled.pth", runtime)) / 2
+
+    both = with_soft_labels(cleaned, unlabeled, labels, recipe.label_smoothing)
+    _, history, folder = train_stage("best", replace(recipe, label_smoothing=0.0), both, runtime, args)
     write_dropped(folder / "dropped.csv", dropped)
-    spent = [round(sum(epoch["seconds"] for epoch in once), 1) for once in before.values()]
+    spent = [round(sum(epoch["seconds"] for epoch in once), 1) for once in (taught, first)]
     steps = {
         "labelled images kept": len(cleaned.train),
         "label smoothing of the teacher and of the labelled images": recipe.label_smoothing,
         "unlabelled images, softly labelled by teacher and first student": len(unlabeled),
         "network of all steps but the last": SMALLER,
         "epochs of fold networks, teacher and first student": [fold.epochs, teacher.epochs, smaller.epochs],
-        "validation accuracy of teacher and first student": [once[-1]["validation_accuracy"] for once in before.values()],
+        "validation accuracy of teacher and first student": [once[-1]["validation_accuracy"] for once in (taught, first)],
         "seconds of fold networks, teacher and first student, besides": [round(seconds, 1), *spent],
     }
     return history, folder, steps

@@ -153,10 +153,10 @@ def test_soft_labels_are_probabilities(cifar):
 
 def test_probabilities_are_kept_with_the_training_they_come_from(tmp_path, monkeypatch):
     images, history = torch.randint(0, 256, (7, 3, 32, 32), dtype=torch.uint8), [{"epoch": 1, "train_loss": 2.0}]
-    first = p2_ours.probabilities(p2_models.build("whitened"), images, history, tmp_path, CPU)
+    first = p2_ours.probabilities(p2_models.build("whitened"), images, history, tmp_path / "a.pth", CPU)
     monkeypatch.setattr(p2_models, "logits", lambda *_: torch.zeros(7, 10))
-    assert torch.equal(p2_ours.probabilities(p2_models.build("whitened"), images, history, tmp_path, CPU), first)
-    other = p2_ours.probabilities(p2_models.build("whitened"), images, [history[0] | {"train_loss": 1.0}], tmp_path, CPU)
+    assert torch.equal(p2_ours.probabilities(p2_models.build("whitened"), images, history, tmp_path / "a.pth", CPU), first)
+    other = p2_ours.probabilities(p2_models.build("whitened"), images, [history[0] | {"train_loss": 1.0}], tmp_path / "a.pth", CPU)
     assert torch.allclose(other, torch.full((7, 10), 0.1))
 
 
