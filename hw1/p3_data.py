@@ -107,7 +107,7 @@ def read_excluded(path: Path | None) -> set[str]:
             rows = csv.DictReader(file)
             if "filename" not in (rows.fieldnames or ()):
                 raise ValueError("no such column")
-            return {row["filename"] for row in rows}
+            return {row["filename"] for row in rows if row["filename"]}
     except (OSError, ValueError, csv.Error) as error:
         raise UsageError(f"--exclude {path} cannot be read as a csv with the column filename ({error})") from None
 

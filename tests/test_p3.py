@@ -168,6 +168,7 @@ def test_crop_and_backbone_make_another_run(drawn, tmp_path):
     found = call(p3_ssl_pretrain, drawn, tmp_path, "--epochs", "1", "--crop", "--backbone", "resnet18")
     backbone = load_checkpoint(next(tmp_path.glob("checkpoints/*/backbone.pth")), "")
     assert backbone.keys() == {key for key in models.resnet18().state_dict() if not key.startswith("fc.")}
+    assert found["item"] == "f23 2.1-crop" and "random resized crops" in found["deviations"]
     assert "ResizedCrop" in found["settings"]["transforms"] and next(tmp_path.glob("checkpoints/f23-byol-crop*"))
     assert found["reproduced"]["after the last epoch"]["identical_views"] < 0.05
 
@@ -348,6 +349,8 @@ def test_bad_folder_and_files(drawn, trained, tmp_path):
         p3_data.find(argparse.Namespace(data=None, data_dir=tmp_path))
     found = p3_data.find(argparse.Namespace(data=None, data_dir=drawn / "hw1_data/p3_data"))
     assert found.name == "p3_data"
+    (tmp_path / "short.csv").write_text("id,filename\n1,a.jpg\n2\n")
+    assert p3_data.read_excluded(tmp_path / "short.csv") == {"a.jpg"}
     for content in ("name\na\n", "name\n", ""):
         (tmp_path / "wrong.csv").write_text(content)
         with pytest.raises(UsageError, match="column filename"):
