@@ -308,7 +308,10 @@ def save_checkpoint(path: Path, state: dict) -> None:
     """Write `state` (tensors, numbers, strings, lists, dicts) whole or not at all; rank 0 only."""
     if rank() == 0:
         with replacing(path) as temporary, open(temporary, "wb") as file:
-            torch.save(state, file)
+            try:
+                torch.save(state, file)
+            except RuntimeError as error:  # of torch's writer, which closes its file even after the disk was full
+                raise (error.__context__ if isinstance(error.__context__, OSError) else error) from None
 
 
 def load_checkpoint(path: Path, remedy: str) -> dict:

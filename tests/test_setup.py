@@ -3,6 +3,7 @@
 import argparse
 import pickle
 import random
+import resource
 
 import numpy as np
 import pytest
@@ -27,6 +28,18 @@ def test_failed_write_keeps_the_old_file(tmp_path):
         temporary.write_text("half")
         raise ZeroDivisionError
     assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
+
+
+def test_full_disk_is_one_line_and_keeps_the_old_checkpoint(tmp_path):
+    path, (soft, hard) = tmp_path / "a.pth", resource.getrlimit(resource.RLIMIT_FSIZE)
+    setup.save_checkpoint(path, {"w": torch.zeros(2)})
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
+    try:
+        with pytest.raises(UsageError, match=r"cannot write .*a.pth: File too large"):
+            setup.save_checkpoint(path, {"w": torch.zeros(100_000)})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert len(setup.load_checkpoint(path, "")["w"]) == 2 and list(tmp_path.iterdir()) == [path]
 
 
 def test_unwritable_output_is_wrong_use(tmp_path):
