@@ -7,8 +7,6 @@
    label says anew, and better than the small halves' networks, which to drop.
 4. A wider student is trained on the others and on the unlabelled images, with the mean of the teacher's and the first student's
    probabilities.
-
-Students see stronger augmentation than their teachers (Xie et al., 2020).
 """
 
 import argparse
@@ -24,7 +22,7 @@ from common import classification, setup, training
 from common.data import Labelled, Splits
 from hw2 import p2_models, p2_tables
 from hw2.p2_data import CLASSES, NORMALISED, load_unlabeled
-from hw2.p2_recipes import OURS, WEAK, Recipe
+from hw2.p2_recipes import OURS, Recipe
 
 DIRTY_SHARE = 0.13
 SMALLER = "whitened"  # the network of all steps but the last
@@ -101,7 +99,7 @@ def train(splits: Splits, recipe: Recipe, runtime: setup.Runtime, args: argparse
     """All four steps; `recipe` is the last student's. Returns its history and folder, and what a result says of the steps before."""
     unlabeled = load_unlabeled(args.data)[: QUICK_UNLABELED if args.quick else None]
     smaller, stretch = replace(recipe, network=SMALLER), recipe.epochs / OURS.epochs
-    fold, teacher = (replace(smaller, augment=WEAK, epochs=max(1, round(stretch * epochs))) for epochs in (FOLD_EPOCHS, TEACHER_EPOCHS))
+    fold, teacher = (replace(smaller, epochs=max(1, round(stretch * epochs))) for epochs in (FOLD_EPOCHS, TEACHER_EPOCHS))
     probability, seconds = label_probabilities(splits, fold, runtime, args)
     cleaned, _ = clean(splits, probability)
     model, taught, folder = train_stage("teacher", teacher, cleaned, runtime, args)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from torchvision import transforms
 
 from common import classification
-from common.augment import Affine, ColorJitter, Crop, Cutout, Flip, GaussianBlur, Normalise, OneOf, PerImage, Pipeline, Sometimes
+from common.augment import Affine, ColorJitter, Crop, Cutout, Flip, GaussianBlur, Normalise, OneOf, PerImage, Pipeline
 from common.training import Schedule, constant, one_cycle
 
 
@@ -74,8 +74,6 @@ CURVES = Recipe("lenet", augment=(Crop(4), Flip()))
 TABLE = Recipe("resnet50", epochs=4, batch_size=256, lr=0.02, schedule=constant, keep="last", pretrained=True)
 SCORER = replace(TABLE, epochs=6, pretrained=False)
 FINAL = Recipe("resnet50", epochs=40, batch_size=32, schedule=final_steps, augment=(COMBINED,), pretrained=True)
-WEAK = (Crop(4), Flip())
-STRONG = (*WEAK, Sometimes(0.5, Affine(15, 0.1, (0.85, 1.15), 10)), Sometimes(0.5, ColorJitter(0.3, 0.3, 0.3)))
 OURS = Recipe(
     "whitened_wide",
     epochs=24,
@@ -84,7 +82,7 @@ OURS = Recipe(
     weight_decay=5e-4,
     schedule=one_cycle,
     label_smoothing=0.1,
-    augment=STRONG,
+    augment=(Crop(4), Flip()),
     after_normalise=(Cutout(12),),
     keep="last",
 )
