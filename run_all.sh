@@ -25,7 +25,7 @@ f22b-1.1           |          | hw1/p1_architecture.py --report f22b
 f22b-1.2,f22b-1.3  |          | hw1/p1_train.py --report f22b --model A
 f22b-1.2,f22b-1.4  |          | hw1/p1_train.py --report f22b --model B
 f22b-1.5           | f22b-1.3 | hw1/p1_pca.py --report f22b
-f22b-1.6           | f22b-1.3 | hw1/p1_tsne.py --report f22b
+f22b-1.5-tsne      | f22b-1.3 | hw1/p1_tsne.py --report f22b
 f23-1.1            |          | hw1/p1_architecture.py --report f23
 f23-1.2,f23-1.3    |          | hw1/p1_train.py --report f23 --model A
 f23-1.2,f23-1.4    |          | hw1/p1_train.py --report f23 --model B

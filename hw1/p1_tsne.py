@@ -1,8 +1,9 @@
-"""hw1 problem 1, item 1.6 of f22a, f22b and f23: t-SNE of model A's second-last layer at the first, a middle and the last epoch.
+"""hw1 problem 1, item 1.6 of f22a and f23 and the second half of f22b's 1.5: t-SNE of model A's second-last layer at the first, a middle
+and the last epoch.
 
 Reported: figures; f23 with accuracy and loss of epochs 1, 50 and 100 (2.04 % and 3.9176; 65.00 % and 1.5015; 70.48 % and 1.7552). Claims:
 same-class points come closer over the epochs; f22b: neighbouring clusters are similar classes; f23: from the middle to the end accuracy and
-loss both rise. f22b prints its panels in figure 1 under 1.5. Writes results/<report>-1.6.{json,png}. Needs p1_train.py's checkpoints.
+loss both rise. Writes results/<report>-1.6.{json,png}, of f22b results/f22b-1.5-tsne.{json,png}. Needs p1_train.py's checkpoints.
 
     python hw1/p1_tsne.py --report f22a
 """
@@ -20,6 +21,7 @@ from common.data import P1_CLASSES
 from hw1 import p1_embedding, p1_pca, p1_recipes
 
 F23_REPORTED = {"first": (0.0204, 3.9176), "middle": (0.65, 1.5015), "last": (0.7048, 1.7552)}
+ITEMS = {"f22a": "f22a 1.6", "f22b": "f22b 1.5-tsne", "f23": "f23 1.6"}
 STAGES = ("first", "middle", "last")
 PERPLEXITY = 30  # no report states one; van der Maaten's and scikit-learn's default
 
@@ -97,7 +99,7 @@ def main(args: argparse.Namespace) -> dict:
     return results.write_result(
         args,
         runtime,
-        f"{args.report} 1.6",
+        ITEMS[args.report],
         "t-SNE of the second-last layer of model A over the epochs",
         figures={"": draw(planes, embeddings, f"{args.report} model A, t-SNE of the second-last layer on validation")},
         reported=reported if args.report == "f23" else "figure",

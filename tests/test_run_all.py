@@ -54,7 +54,7 @@ def test_only_runs_what_an_item_needs_in_order(clone):
 def test_patterns(clone):
     assert [call.split()[2] for call in run_all(clone, "--only", "p1_architecture")[1][:3]] == ["f22a", "f22b", "f23"]
     (clone / "calls").unlink()
-    assert len(run_all(clone, "--only", "f22b-1.[56]")[1]) == 4
+    assert len(run_all(clone, "--only", "f22b-1.5*")[1]) == 4
 
 
 def test_full_form_resumes_and_is_not_quick(clone):
