@@ -3,7 +3,6 @@
 import argparse
 import pickle
 import random
-import resource
 
 import numpy as np
 import pytest
@@ -31,6 +30,7 @@ def test_failed_write_keeps_the_old_file(tmp_path):
 
 
 def test_full_disk_is_one_line_and_keeps_the_old_checkpoint(tmp_path):
+    resource = pytest.importorskip("resource", reason="a file size limit stands for the full disk, and Windows has none")
     path, (soft, hard) = tmp_path / "a.pth", resource.getrlimit(resource.RLIMIT_FSIZE)
     setup.save_checkpoint(path, {"w": torch.zeros(2)})
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
