@@ -96,4 +96,4 @@ def train(model: nn.Module, recipe, splits: Splits, pipeline: Pipeline, folder: 
         numbers = train_epoch(parallel, optimiser, train_split, recipe, runtime, epoch, args.seed)
         return numbers | evaluate(model, validation, pipeline, recipe.validation_batch)
 
-    return training.walk(recipe, model, optimiser, folder, settings, args.resume, one_epoch)
+    return training.walk(recipe, model, optimiser, folder, settings, runtime, args.resume, one_epoch)

@@ -14,16 +14,27 @@ def finish(args: argparse.Namespace, runtime: setup.Runtime, full, used, folder:
     `full` is the report's recipe, `used` the one that was trained.
     """
     history, settings = run["history"], run["settings"]
-    origin = results.provenance(args, runtime) | {"seconds": round(sum(epoch["seconds"] for epoch in history), 1)}
     run = {
         "settings": settings,
         "deviations": training.deviations(full, used, settings["weights"]),
         "kept": training.kept_epoch(history, used.keep),
         "history": history,
         "checkpoints": [f"epoch-{epoch:03d}.pth" for epoch in used.kept_epochs()],
-    } | origin
+        **results.provenance(args, runtime),
+        **origin(history),
+    }
     results.write_json(folder / "run.json", run)
     return run
+
+
+def origin(*histories: list[dict]) -> dict:
+    """Where trainings ran, and their seconds together; every device and commit where --resume went on at another.
+
+    A history that an older commit wrote does not say where; a result then names the device and the commit that wrote it.
+    """
+    epochs = [epoch for history in histories for epoch in history]
+    places = {key: ", ".join(dict.fromkeys(epoch[key] for epoch in epochs if key in epoch)) for key in ("device", "commit")}
+    return {"seconds": round(sum(epoch["seconds"] for epoch in epochs), 1)} | {key: place for key, place in places.items() if place}
 
 
 def own_fields(run: dict) -> dict:
@@ -89,10 +100,9 @@ def ended(folder: Path, settings: dict, resuming: bool) -> list[dict]:
 
 
 @setup.on_rank_zero
-def keep_history(folder: Path, settings: dict, history: list[dict], runtime: setup.Runtime) -> None:
+def keep_history(folder: Path, settings: dict, history: list[dict]) -> None:
     """Write history.json and remove the checkpoints, which for ResNet-50 take 300 MB a training."""
-    origin = {"device": runtime.describe(), "commit": setup.commit(), "versions": setup.versions()}
-    results.write_json(folder / "history.json", {"settings": settings, "history": history} | origin)
+    results.write_json(folder / "history.json", {"settings": settings, "history": history, "versions": setup.versions()})
     for name in ("best.pth", "last.pth"):
         (folder / name).unlink(missing_ok=True)
 

@@ -230,21 +230,32 @@ def start_over(folder: Path, settings: dict) -> list[dict]:
 
 
 def walk(
-    recipe, model: nn.Module, optimiser: torch.optim.Optimizer, folder: Path, settings: dict, resuming: bool, one_epoch: Callable
+    recipe,
+    model: nn.Module,
+    optimiser: torch.optim.Optimizer,
+    folder: Path,
+    settings: dict,
+    runtime: setup.Runtime,
+    resuming: bool,
+    one_epoch: Callable,
 ) -> list[dict]:
     """Train all epochs: `one_epoch(epoch)`, counted from 0, returns the epoch's numbers; then a log line and complete checkpoints.
+
+    Each epoch's entry in the history says where it was trained: --resume may go on at another commit or on another device.
 
     Writes epoch-NNN.pth for the recipe's kept epochs, best.pth, and last.pth with the optimiser. Returns the history, a dict an epoch.
     Raises Incomplete if the training loss is no longer finite, and what `resume` and `start_over` raise.
     """
     history = resume(folder, model, optimiser, settings) if resuming else setup.from_rank_zero(lambda: start_over(folder, settings))
+    here = {"device": runtime.describe(), "commit": setup.commit()}
     for epoch in range(len(history), recipe.epochs):
         start = time.monotonic()
         numbers = one_epoch(epoch)
         if not math.isfinite(numbers["train_loss"]):
             raise setup.Incomplete(f"the loss is no longer finite in epoch {epoch + 1}; lower --lr; earlier checkpoints are in {folder}")
-        history.append({"epoch": epoch + 1, **numbers, "seconds": round(time.monotonic() - start, 2)})
-        setup.log(" ".join(f"{key} {value:.4g}" for key, value in history[-1].items()))
+        numbers = {"epoch": epoch + 1, **numbers, "seconds": round(time.monotonic() - start, 2)}
+        setup.log(" ".join(f"{key} {value:.4g}" for key, value in numbers.items()))
+        history.append(numbers | here)
         state = {"model": model.state_dict(), "epoch": epoch + 1, "history": history, "settings": settings}
         if epoch + 1 in recipe.kept_epochs():
             setup.save_checkpoint(folder / f"epoch-{epoch + 1:03d}.pth", state)

@@ -78,7 +78,7 @@ def train(recipe: Recipe, splits, folder: Path, settings: dict, runtime: setup.R
         numbers = train_epoch(parallel, optimiser, splits.train, weight, recipe, runtime, epoch, args.seed)
         return numbers | p2_models.evaluate(model, splits.validation, runtime)
 
-    return training.walk(recipe, model, optimiser, folder, settings, args.resume, one_epoch)
+    return training.walk(recipe, model, optimiser, folder, settings, runtime, args.resume, one_epoch)
 
 
 def main(args: argparse.Namespace) -> dict:

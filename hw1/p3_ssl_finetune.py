@@ -94,7 +94,7 @@ def train_setting(setting: str, splits: Splits, classes: list[str], source, runt
     history = classification.train(model, recipe, splits, pipeline, folder, settings, runtime, args)
     if setting == "C":
         setup.on_rank_zero(runs.save_half)(folder, "p3.pth", history[-1])
-    runs.keep_history(folder, settings, history, runtime)
+    runs.keep_history(folder, settings, history)
 
 
 # ---- the item ----
@@ -148,7 +148,7 @@ def write(args: argparse.Namespace, runtime: setup.Runtime, source: p3_data.Sour
         settings={name: recipe.settings() for name, recipe in recipes.items()}
         | {"seeds": seeds, "classes": classes, "backbones": {kind: p3_backbones.origin_of(path) for kind, path in files.items()}},
         deviations=deviations(args, recipes),
-        training_seconds=round(sum(epoch["seconds"] for found in histories.values() for once in found for epoch in once), 1),
+        **runs.origin(*(once for found in histories.values() for once in found)),
     )
 
 

@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 
-from common import classification, figures, results, setup, training
+from common import classification, figures, results, runs, setup, training
 from common.augment import Normalise, Pipeline
 from common.data import Labelled, Splits, batches
 from hw1 import byol, p3_data, p3_models, p3_recipes
@@ -114,17 +114,16 @@ def pretrain(args: argparse.Namespace, runtime: setup.Runtime, source: p3_data.S
         return numbers | observe(networks.online_encoder, probe, runtime)
 
     before = observe(networks.online_encoder, probe, runtime)
-    history = training.walk(recipe, networks, optimiser, folder, settings, args.resume, one_epoch)
-    keep_backbone(folder, networks.online_encoder, settings, history, runtime)
+    history = training.walk(recipe, networks, optimiser, folder, settings, runtime, args.resume, one_epoch)
+    keep_backbone(folder, networks.online_encoder, settings, history)
     return write(args, runtime, recipe, settings, before, history)
 
 
 @setup.on_rank_zero
-def keep_backbone(folder: Path, backbone: nn.Module, settings: dict, history: list[dict], runtime: setup.Runtime) -> None:
+def keep_backbone(folder: Path, backbone: nn.Module, settings: dict, history: list[dict]) -> None:
     """Write backbone.pth, and backbone.json with what p3_ssl_finetune.py says of it."""
     setup.save_checkpoint(folder / "backbone.pth", backbone.state_dict())
-    origin = {"seconds": round(sum(epoch["seconds"] for epoch in history), 1), "device": runtime.describe(), "commit": setup.commit()}
-    results.write_json(folder / "backbone.json", {"settings": settings, "after the last epoch": history[-1]} | origin)
+    results.write_json(folder / "backbone.json", {"settings": settings, "after the last epoch": history[-1]} | runs.origin(history))
 
 
 def draw(history: list[dict]):
@@ -157,7 +156,7 @@ def write(args: argparse.Namespace, runtime: setup.Runtime, recipe, settings: di
         settings=settings,
         weights="none",
         deviations=training.deviations(p3_recipes.PRETRAIN, recipe, "none") + ["random resized crops"] * args.crop,
-        training_seconds=round(sum(epoch["seconds"] for epoch in history), 1),
+        **runs.origin(history),
     )
 
 
@@ -184,7 +183,7 @@ def pretrain_supervised(args: argparse.Namespace, runtime: setup.Runtime, source
     settings = recipe.settings() | {"seed": args.seed, "data": splits.describe(), "precision": runtime.precision()}
     settings["list of images left out"] = p3_data.digest(left_out)
     history = classification.train(model, recipe, splits, Pipeline(Normalise()), folder, settings, runtime, args)
-    keep_backbone(folder, model.backbone, settings, history, runtime)
+    keep_backbone(folder, model.backbone, settings, history)
     return history[-1]
 
 

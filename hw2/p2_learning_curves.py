@@ -16,7 +16,7 @@ from pathlib import Path
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 
-from common import classification, figures, results, setup, training
+from common import classification, figures, results, runs, setup, training
 from common.data import Splits
 from hw2 import p2_models
 from hw2.p2_data import NORMALISED, load_cifar
@@ -100,7 +100,7 @@ def write(args: argparse.Namespace, runtime: setup.Runtime, recipe: Recipe, spli
         claims=claims(found),
         data=splits.describe(),
         weights="none",
-        seconds=round(sum(epoch["seconds"] for history in histories.values() for epoch in history), 1),
+        **runs.origin(*histories.values()),
         deviations=training.deviations(CURVES, recipe, "none"),
         settings=recipe.settings() | {"network": list(NETWORKS.values())},
     )

@@ -4,7 +4,7 @@ import argparse
 
 from common import classification, figures, setup, training
 from common.data import Splits
-from common.runs import add_seeds, ended, keep_history, repetitions
+from common.runs import add_seeds, ended, keep_history, origin, repetitions
 from hw2 import p2_models
 from hw2.p2_data import NORMALISED, load_cifar
 from hw2.p2_recipes import TABLE, Recipe
@@ -56,7 +56,7 @@ def train_row(
     setup.seed_everything(args.seed)
     model = p2_models.build(recipe.network, weights)
     history = classification.train(model, recipe, splits, NORMALISED, folder, settings, runtime, args)
-    keep_history(folder, settings, history, runtime)
+    keep_history(folder, settings, history)
     return history
 
 
@@ -74,7 +74,7 @@ def own_fields(
     return {
         "weights": weights,
         "data": data,
-        "seconds": round(sum(epoch["seconds"] for row in runs.values() for history in row for epoch in history), 1),
+        **origin(*(history for row in runs.values() for history in row)),
         "deviations": training.deviations(TABLE, recipe, weights) + [f"{len(seeds)} seeds, not 3"] * (len(seeds) < 3),
         "settings": settings,
     }

@@ -65,7 +65,7 @@ def write(args: argparse.Namespace, runtime: setup.Runtime, recipes: tuple, weig
         **runs.own_fields(run)
         | {
             "deviations": deviations,
-            "seconds": round(sum(epoch["seconds"] for epoch in whole), 1),
+            **runs.origin(whole),
             "settings": {"phase 1": trained[0][2], "phase 2": settings},
         },
     )

@@ -143,7 +143,7 @@ def main(args: argparse.Namespace) -> dict:
         numbers = train_epoch(parallel, optimiser, pairs[0], recipe, runtime, epoch, args)
         return numbers | evaluate(model, pairs[1], recipe.batch_size, runtime)
 
-    history = training.walk(recipe, model, optimiser, folder, settings, args.resume, one_epoch)
+    history = training.walk(recipe, model, optimiser, folder, settings, runtime, args.resume, one_epoch)
     return write(args, runtime, recipe, model, pieces, folder, {"history": history, "settings": settings}, splits, pairs)
 
 

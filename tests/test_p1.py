@@ -11,7 +11,7 @@ from conftest import run_script
 from PIL import Image
 from torchvision import models
 
-from common import classification, training
+from common import classification, setup, training
 from common.augment import Pipeline, Resize
 from common.setup import UsageError, load_checkpoint, save_checkpoint
 from hw1 import p1_inference, p1_models, p1_pca, p1_recipes, p1_train, p1_tsne
@@ -54,7 +54,10 @@ def test_resume_gives_the_same_network(data, tmp_path, report, model):
         patch.setattr(classification, "evaluate", interrupt_after(1))
         with pytest.raises(KeyboardInterrupt):
             train(data, tmp_path / "parts", *options)
-    parts = train(data, tmp_path / "parts", *options, "--resume")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(setup, "commit", lambda: "another commit")
+        parts = train(data, tmp_path / "parts", *options, "--resume")
+    assert parts["commit"] == f"{whole['commit']}, another commit" and parts["device"] == whole["device"]
     for name in ("train_loss", "validation_loss", "validation_accuracy"):
         assert [epoch[name] for epoch in parts["history"]] == [epoch[name] for epoch in whole["history"]]
     last = [load_checkpoint(next((tmp_path / run).glob("checkpoints/*/last.pth")), "")["model"] for run in ("whole", "parts")]
@@ -108,9 +111,7 @@ def test_first_epoch_of_f23_learns_nothing_as_in_its_report(data, tmp_path):
     assert run["history"][0]["lr"] == 0
     first = load_checkpoint(tmp_path / "checkpoints/f23-A-quick-epochs1-batch_size100/epoch-001.pth", "")["model"]
     torch.manual_seed(0)
-    from common.setup import seed_everything
-
-    seed_everything(0)
+    setup.seed_everything(0)
     assert torch.equal(first["fc.6.weight"], p1_models.build("resnet18_mlp").state_dict()["fc.6.weight"])
 
 
