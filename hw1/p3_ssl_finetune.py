@@ -100,10 +100,16 @@ def train_setting(setting: str, splits: Splits, classes: list[str], source, runt
 # ---- the item ----
 
 
-def claims(rows: dict[str, dict]) -> list[dict]:
-    """What the report says of its table; one setting wins if its lead is larger than the spread over the seeds."""
+def claims(rows: dict[str, dict], byol: dict) -> list[dict]:
+    """What the report says of its table; one setting wins if its lead is larger than the spread over the seeds.
+
+    `byol` is the pre-training's last epoch, {} where it is unknown: what C and E began from explains how they fare.
+    """
+    known = {"both views identical": "identical_views", "20 nearest neighbours before fine-tuning": "knn_accuracy"}
+    start = {words: byol[key] for words, key in known.items() if key in byol}
     return [
         {"claim": f"{better} > {worse}", "holds": runs.beats(rows[better], rows[worse])}
+        | {"lead": rows[better]["validation"] - rows[worse]["validation"], **start}
         for better, worse in ("BC", "CA", "DE")
         if {better, worse} <= rows.keys()
     ]
@@ -133,6 +139,7 @@ def write(args: argparse.Namespace, runtime: setup.Runtime, source: p3_data.Sour
     seeds = [once.seed for once in runs.repetitions(args)]
     recipes = {name: p3_recipes.adapt(recipe, args, source) for name, recipe in (("full model", FINETUNE), ("classifier only", CLASSIFIER))}
     files = {p3_backbones.KINDS[name]: p3_backbones.file_of(args, source, name) for name in rows if p3_backbones.KINDS[name] != "none"}
+    origins = {kind: p3_backbones.origin_of(path) for kind, path in files.items()}
     return results.write_result(
         args,
         runtime,
@@ -141,12 +148,11 @@ def write(args: argparse.Namespace, runtime: setup.Runtime, source: p3_data.Sour
         figures={"": draw(rows)},
         reported={name: REPORTED[name] for name in rows},
         reproduced={name: row["validation"] for name, row in rows.items()},
-        claims=claims(rows),
+        claims=claims(rows, origins.get("ssl", {}).get("after the last epoch", {})),
         tables=[table(rows)],
         data=splits.describe(),
         weights="none",
-        settings={name: recipe.settings() for name, recipe in recipes.items()}
-        | {"seeds": seeds, "classes": classes, "backbones": {kind: p3_backbones.origin_of(path) for kind, path in files.items()}},
+        settings={name: recipe.settings() for name, recipe in recipes.items()} | {"seeds": seeds, "classes": classes, "backbones": origins},
         deviations=deviations(args, recipes),
         **runs.origin(*(once for found in histories.values() for once in found)),
     )

@@ -11,7 +11,7 @@ from conftest import run_script
 from torch import nn
 from torchvision import models
 
-from common import setup
+from common import results, setup
 from common.augment import Flip, Normalise
 from common.setup import Incomplete, UsageError, load_checkpoint
 from hw1 import byol, p3_data, p3_inference, p3_models, p3_recipes, p3_ssl_finetune, p3_ssl_pretrain, p3_synthetic
@@ -177,6 +177,8 @@ def test_all_five_settings(trained):
     out, found = trained
     assert list(found["reproduced"]) == list("ABCDE") and [claim["claim"] for claim in found["claims"]] == ["B > C", "C > A", "D > E"]
     assert all(claim["holds"] in (True, False) for claim in found["claims"]) and (out / "f23-2.2.png").exists()
+    share = results.read_json(out / "f23-2.1.json")["reproduced"]["after the last epoch"]["identical_views"]
+    assert [claim["both views identical"] for claim in found["claims"]] == [share] * 3
     assert len(found["tables"][0]["rows"]) == 5 and found["settings"]["seeds"] == [0, 1]
     assert [path.name for path in out.glob("checkpoints/*2.2*/*.pth")] == ["p3.pth"] * 2  # setting C, once a seed
 
