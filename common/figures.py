@@ -39,6 +39,12 @@ def new_figure(rows: int = 1, columns: int = 1, height: float = 4.0, **options) 
     return figure, axes
 
 
+def epoch_axis(axes: plt.Axes) -> None:
+    """Name the horizontal axis, and mark whole epochs alone."""
+    axes.set_xlabel("epoch")
+    axes.xaxis.get_major_locator().set_params(integer=True)
+
+
 def save(figure: Figure, path: Path) -> None:
     """Write a PNG of 256 colours (a third of the bytes) whole or not at all, and close it; photographs are coarser and dithered."""
     photographs = any(image.get_array().ndim == 3 for axes in figure.axes for image in axes.get_images())

@@ -136,7 +136,8 @@ def curves(histories: dict[str, list[dict]], numbers: tuple[str, ...], title: st
                 if f"{split}_{number}" in history[0]:
                     values = [epoch[f"{split}_{number}"] for epoch in history]
                     axes.plot(epochs, values, marker="o" if len(epochs) < 12 else None, label=f"{name} {split}".strip())
-        axes.set(xlabel="epoch", ylabel=number)
+        axes.set_ylabel(number)
+        figures.epoch_axis(axes)
         axes.legend()
     figure.suptitle(title)
     return figure

@@ -51,7 +51,7 @@ FINETUNE = Recipe(  # settings A, B and C: backbone and classifier
 )
 CLASSIFIER = Recipe(epochs=30, batch_size=64, optimiser="adam", lr=5e-3, augment=(), schedule=one_cycle)  # D and E, on features
 SMALL = {"network": "resnet18", "image_size": 32}  # for the stand-ins
-STAND_INS = {PRETRAIN: {"epochs": 12}, SUPERVISED: {"epochs": 15}, FINETUNE: {"epochs": 15}, CLASSIFIER: {"epochs": 15}}
+STAND_INS = {PRETRAIN: {"epochs": 8}, SUPERVISED: {"epochs": 15}, FINETUNE: {"epochs": 15}, CLASSIFIER: {"epochs": 15}}
 FEW = {"epochs": 20, "batch_size": 10, "lr": 1e-3}
 QUICK = {
     PRETRAIN: {"epochs": 12, "batch_size": 50, "lr": 1e-3, "hidden": 512},

@@ -126,6 +126,7 @@ def draw(rows: dict[str, dict]):
     ):
         bars = axes.bar(places + shift * width, values, width, yerr=spread if values is ours else None, capsize=3, **look)
         axes.bar_label(bars, fmt="{:.3f}", padding=2, fontsize=8)
+    axes.margins(y=0.12)
     axes.set(xticks=places, ylabel="validation accuracy")
     axes.set_xticklabels([NAMES[name].replace(": ", "\n", 1).replace(", ", ",\n") for name in rows], fontsize=8)
     axes.legend()

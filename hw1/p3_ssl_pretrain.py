@@ -126,15 +126,17 @@ def keep_backbone(folder: Path, backbone: nn.Module, settings: dict, history: li
     results.write_json(folder / "backbone.json", {"settings": settings, "after the last epoch": history[-1]} | runs.origin(history))
 
 
-def draw(history: list[dict]):
-    """Loss, signs of a collapse and nearest neighbours' accuracy over the epochs."""
+def draw(before: dict, history: list[dict]):
+    """Loss, signs of a collapse and nearest neighbours' accuracy over the epochs; what is known of the random network at epoch 0."""
     figure, grid = figures.new_figure(1, 3, height=3.6)
     panels = {"loss (0 to 8)": ("train_loss",), "representation": ("spread", "dead", "identical_views"), "20 nearest": ("knn_accuracy",)}
     for axes, (title, keys) in zip(grid[0], panels.items(), strict=True):
         for key in keys:
-            axes.plot([epoch["epoch"] for epoch in history], [epoch[key] for epoch in history], label=key.replace("_", " "))
-        axes.set(xlabel="epoch", title=title)
+            points = [(epoch["epoch"], epoch[key]) for epoch in [{"epoch": 0, **before}, *history] if key in epoch]
+            axes.plot(*zip(*points, strict=True), label=key.replace("_", " "))
+        axes.set_title(title)
         axes.set_ylim(bottom=0)
+        figures.epoch_axis(axes)
         axes.legend()
     return figure
 
@@ -148,7 +150,7 @@ def write(args: argparse.Namespace, runtime: setup.Runtime, recipe, settings: di
         runtime,
         "f23 2.1" + "-crop" * args.crop,
         "pre-training with BYOL" + " and random resized crops" * args.crop,
-        figures={"": draw(history)},
+        figures={"": draw(before, history)},
         reported=STATED,
         reproduced={key: settings[key] for key in STATED} | {"before training": before, "after the last epoch": last},
         claims=[],

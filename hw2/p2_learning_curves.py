@@ -65,7 +65,8 @@ def draw(histories: dict[str, list[dict]], batch_size: int):
         for axes, (split, what) in zip(row, panels, strict=True):
             values = [epoch[f"{split}_{what}"] / (batch_size if what == "loss" else 1) for epoch in history]
             axes.plot(epochs, values, color=figures.OKABE_ITO[split == "validation"])
-            axes.set(title=f"{name}\n{split} {what}", xlabel="epoch")
+            axes.set_title(f"{name}\n{split} {what}")
+            figures.epoch_axis(axes)
             if what == "loss":
                 axes.secondary_yaxis("right", functions=(lambda y: y * batch_size, lambda y: y / batch_size)).set_ylabel("per image")
                 axes.set_ylabel(f"mean / {batch_size}, the starter's scale")
