@@ -74,16 +74,17 @@ def of_own_label(found: Tensor, split: Labelled) -> Tensor:
     return found.gather(1, split.target[:, None])[:, 0]
 
 
-def clean(splits: Splits, probability: Tensor) -> tuple[Splits, list[str]]:
-    """The splits without the training images whose own label is least probable, and the names of those."""
+def clean(splits: Splits, probability: Tensor, path: Path) -> Splits:
+    """The splits without the training images whose own label is least probable; the names of those go to `path`."""
     order, count = probability.argsort(), round(DIRTY_SHARE * len(splits.train))
-    kept = Splits(splits.name, splits.train.take(order[count:].sort().values), splits.validation)
-    return kept, splits.train.take(order[:count]).names
+    write_dropped(path, splits.train.take(order[:count]).names)
+    return Splits(splits.name, splits.train.take(order[count:].sort().values), splits.validation)
 
 
 @setup.on_rank_zero
 def write_dropped(path: Path, names: list[str]) -> None:
     """The names of the images dropped, a csv that hw1/p3_ssl_pretrain.py leaves out too."""
+    setup.writable_folder(path.parent)
     with setup.replacing(path) as temporary:
         temporary.write_text("\n".join(["filename", *sorted(names)]) + "\n")
 
@@ -101,19 +102,19 @@ def train(splits: Splits, recipe: Recipe, runtime: setup.Runtime, args: argparse
     smaller, stretch = replace(recipe, network=SMALLER), recipe.epochs / OURS.epochs
     fold, teacher = (replace(smaller, epochs=max(1, round(stretch * epochs))) for epochs in (FOLD_EPOCHS, TEACHER_EPOCHS))
     probability, seconds = label_probabilities(splits, fold, runtime, args)
-    cleaned, _ = clean(splits, probability)
+    dropped = training.run_folder(args, "hw2-p2-best", splits.name) / "dropped.csv"
+    cleaned = clean(splits, probability, dropped)
     model, taught, folder = train_stage("teacher", teacher, cleaned, runtime, args)
     labels = probabilities(model, unlabeled, taught, folder / "unlabelled.pth", runtime)
 
     alone = Splits(splits.name, Labelled(unlabeled, labels, [""] * len(unlabeled)), splits.validation)
     model, first, folder = train_stage("student", replace(smaller, label_smoothing=0.0), alone, runtime, args)
     own = of_own_label(probabilities(model, splits.train.images, first, folder / "labelled.pth", runtime), splits.train)
-    cleaned, dropped = clean(splits, own)
+    cleaned = clean(splits, own, dropped)
     labels = (labels + probabilities(model, unlabeled, first, folder / "unlabelled.pth", runtime)) / 2
 
     both = with_soft_labels(cleaned, unlabeled, labels, recipe.label_smoothing)
     _, history, folder = train_stage("best", replace(recipe, label_smoothing=0.0), both, runtime, args)
-    write_dropped(folder / "dropped.csv", dropped)
     spent = [round(sum(epoch["seconds"] for epoch in once), 1) for once in (taught, first)]
     steps = {
         "labelled images kept": len(cleaned.train),
