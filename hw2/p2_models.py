@@ -71,7 +71,6 @@ NETWORKS = {
     "residual": lambda: LeNet(residual=True),
     "resnet50": models.resnet50,  # cv22 uses the first 10 of its 1000 outputs
     "whitened": Whitened,
-    "whitened_wide": lambda: Whitened(96),
 }
 
 
