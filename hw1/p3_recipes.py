@@ -44,7 +44,7 @@ class Recipe(classification.Recipe):
 
 PRETRAIN = Recipe(epochs=500, batch_size=100, optimiser="adam", lr=1e-4, augment=STATED)
 SUPERVISED = Recipe(
-    epochs=30, batch_size=128, optimiser="sgd", lr=0.1, augment=(Crop(4), Flip(), Normalise()), weight_decay=5e-4, schedule=one_cycle
+    epochs=30, batch_size=128, optimiser="sgd", lr=0.05, augment=(Crop(4), Flip(), Normalise()), weight_decay=5e-4, schedule=one_cycle
 )
 FINETUNE = Recipe(  # settings A, B and C: backbone and classifier
     epochs=30, batch_size=64, optimiser="adam", lr=5e-4, augment=(Crop(4), Flip(), Normalise()), schedule=one_cycle
