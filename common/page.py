@@ -23,6 +23,7 @@ from common import setup
 from common.setup import ROOT, UsageError
 
 NOTHING = "—"
+UNKNOWN = "| — | — |"  # how a row of the README ends whose result is not kept
 MARKERS = ("<!-- index -->", "<!-- /index -->")
 COLUMNS = ("reported", "reproduced", "data")
 REPORTS = {  # in the order of the page
@@ -319,7 +320,7 @@ def origin_html(file: str, content: dict) -> list[Html]:
 def write_readme(readme: Path = ROOT / "README.md", out: Path = ROOT / "docs" / "results", known: Path = ROOT / "results") -> Path:
     """Rewrite the table between the README's index markers from the results in `out`; returns the README's path.
 
-    Items that only `known` holds, whose results are not kept, are listed with a dash for what they reproduced.
+    Items that only `known` holds, whose results are not kept, are listed with a dash for what they reproduced; such rows stay.
     Raises UsageError if a marker is missing, `out` is not a folder, or a result there is damaged: a row would be missing unnoticed.
     """
     results, damaged = read_results(out)
@@ -327,23 +328,29 @@ def write_readme(readme: Path = ROOT / "README.md", out: Path = ROOT / "docs" / 
         raise UsageError(f"damaged result in {out}: {', '.join(damaged)}; restore or remove it")
     for name, listed in (read_results(known)[0] if Path(known).is_dir() else {}).items():
         results.setdefault(name, {key: listed[key] for key in ("item", "script", "reported") if key in listed})
-    results = dict(sorted(results.items(), key=lambda entry: report_order(entry[1]["item"])))
     content = Path(readme).read_text(encoding="utf-8") if Path(readme).is_file() else ""
     before, opening, rest = content.partition(MARKERS[0])
-    _, closing, after = rest.partition(MARKERS[1])
+    table, closing, after = rest.partition(MARKERS[1])
     if not closing:
         raise UsageError(f"{readme} needs the lines {MARKERS[0]} and {MARKERS[1]}, in this order, where its table belongs")
     with setup.replacing(readme) as temporary:
-        temporary.write_text(f"{before}{opening}\n{markdown_table(results)}{closing}{after}", encoding="utf-8", errors="replace")
+        rows = [line for line in table.splitlines() if line.endswith(UNKNOWN)]
+        temporary.write_text(f"{before}{opening}\n{markdown_table(results, rows)}{closing}{after}", encoding="utf-8", errors="replace")
     return Path(readme)
 
 
-def markdown_table(results: dict[str, dict]) -> str:
-    """The index table in Markdown."""
-    rows = [["item", "script", *COLUMNS], ["---"] * 5]
-    rows += [[content["item"], text(content.get("script")), *in_short(content)] for content in results.values()]
-    lines = [" | ".join(escape(" ".join(cell.split()), quote=False).replace("|", "\\|") for cell in row) for row in rows]
-    return "".join(f"| {line} |\n" for line in lines)
+def markdown_table(results: dict[str, dict], kept: list[str]) -> str:
+    """The index table in Markdown; rows in `kept` stand for items that are not among the results."""
+    rows = {row.split(" | ")[0].removeprefix("| "): row for row in kept}
+    for content in results.values():
+        rows[content["item"]] = markdown_row([content["item"], text(content.get("script")), *in_short(content)])
+    lines = [markdown_row(["item", "script", *COLUMNS]), markdown_row(["---"] * 5)]
+    lines += [rows[item] for item in sorted(rows, key=report_order)]
+    return "".join(f"{line}\n" for line in lines)
+
+
+def markdown_row(cells: list[str]) -> str:
+    return "| " + " | ".join(escape(" ".join(cell.split()), quote=False).replace("|", "\\|") for cell in cells) + " |"
 
 
 def main(args: argparse.Namespace) -> Path:

@@ -190,6 +190,12 @@ def test_readme_table(tmp_path):
     page.write_readme(readme, tmp_path, tmp_path / "known")
     added = set(readme.read_text().splitlines()) - set(first.splitlines())
     assert len(added) == 1 and added.pop().startswith("| f22a 1.2 | hw1/p1_train.py | ") and readme.read_text().count("| — | — |") == 1
+    second = readme.read_text()
+    page.write_readme(readme, tmp_path, tmp_path / "none")  # on a machine that has not run f22a 1.2
+    assert readme.read_text() == second
+    (tmp_path / "f22a-1.9.json").unlink()
+    page.write_readme(readme, tmp_path, tmp_path / "none")
+    assert "f22a 1.9" not in readme.read_text()
 
 
 @pytest.mark.parametrize("content", [None, "", "<!-- index -->", "<!-- /index --> <!-- index -->"])
