@@ -52,12 +52,12 @@ def working_size(side: int, scale: float) -> int:
     return max(64, round(side * scale / 32) * 32)
 
 
+@setup.evaluation()
 def predict(model: nn.Module, images: Tensor, scale: float, runtime: setup.Runtime, tta: bool) -> Tensor:
     """Labels, uint8 (N, H, W), of decoded images of one size, uint8 (N, 3, H, W)."""
     size = tuple(images.shape[2:])
     small = torch.stack([shrink_image(image, tuple(working_size(side, scale) for side in size)) for image in images])
-    with torch.inference_mode(), runtime.autocast():
-        logits = p2_models.logits_at(model, small.to(runtime.device), size, tta)
+    logits = p2_models.logits_at(model, small.to(runtime.device), size, tta)
     return logits.max(1).indices.to(torch.uint8).cpu()
 
 

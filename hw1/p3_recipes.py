@@ -2,8 +2,9 @@
 
 Stated: the augmentation, Adam with learning rate 1e-4, batches of 100, ResNet-50; by the course 128 px and the same classifier in all
 settings. Chosen: epochs, everything of the supervised pre-training and of the fine-tuning. The report's colour jitter of three numbers is
-read as brightness, contrast and saturation. The stand-ins use a ResNet-18 at their images' 32 px. The quick form has a network of four
-convolutions, and three labelled images of each class: with more the drawn classes are learnt as well without pre-training.
+read as brightness, contrast and saturation. The stand-ins use a ResNet-18 at their images' 32 px; BYOL has eight epochs, as the nearest
+neighbours' accuracy no longer moves by then, and the supervised pre-training 0.05, because 0.1 diverged. The quick form has a network of
+four convolutions, and three labelled images of each class: with more the drawn classes are learnt as well without pre-training.
 """
 
 import argparse
@@ -55,7 +56,7 @@ STAND_INS = {PRETRAIN: {"epochs": 8}, SUPERVISED: {"epochs": 15}, FINETUNE: {"ep
 FEW = {"epochs": 20, "batch_size": 10, "lr": 1e-3}
 QUICK = {
     PRETRAIN: {"epochs": 12, "batch_size": 50, "lr": 1e-3, "hidden": 512},
-    SUPERVISED: {"epochs": 6, "lr": 0.05},
+    SUPERVISED: {"epochs": 6},
     FINETUNE: FEW,
     CLASSIFIER: FEW | {"lr": 1e-2},
 }

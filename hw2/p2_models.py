@@ -37,16 +37,13 @@ def no_residual_block(channels: int) -> nn.Sequential:
 
 
 class Whitened(nn.Module):
-    """Ours: a fixed 2x2 convolution that whitens, then three blocks that halve the side, 2 M parameters (after airbench, Jordan, 2024).
+    """Ours: a fixed 2x2 convolution that whitens, then three blocks that halve the side, 2 M parameters (after airbench, Jordan, 2024)."""
 
-    The first block has `width` channels, the others four times as many.
-    """
-
-    def __init__(self, width: int = 64, classes: int = len(CLASSES)):
+    def __init__(self, classes: int = len(CLASSES)):
         super().__init__()
         self.whiten = nn.Conv2d(3, 24, 2, bias=False).requires_grad_(False)
-        self.blocks = nn.Sequential(conv_block(24, width), conv_block(width, 4 * width), conv_block(4 * width, 4 * width))
-        self.fc = nn.Linear(4 * width, classes, bias=False)
+        self.blocks = nn.Sequential(conv_block(24, 64), conv_block(64, 256), conv_block(256, 256))
+        self.fc = nn.Linear(256, classes, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.fc(self.blocks(F.gelu(self.whiten(x))).amax((2, 3))) / 9

@@ -141,6 +141,13 @@ def test_ours_is_trained_on_unlabelled_images_too(ours):
     assert state["settings"]["data"]["train"] == 30 - round(0.13 * 30) + 30  # of the labelled images all but 13 %, and the unlabelled ones
 
 
+def test_the_least_probable_are_dropped_and_named(tmp_path):
+    splits = some(20)
+    cleaned = p2_ours.clean(splits, torch.linspace(1, 0, 20), tmp_path / "new" / "dropped.csv")
+    assert (tmp_path / "new" / "dropped.csv").read_text().split() == ["filename", *sorted(splits.train.names[-3:])]  # 13 % of 20
+    assert cleaned.train.names == splits.train.names[:-3] and torch.equal(cleaned.train.images, splits.train.images[:-3])
+
+
 def test_soft_labels_are_probabilities(cifar):
     splits = some(20)
     labels, images = torch.rand(7, 10).softmax(1), torch.randint(0, 256, (7, 3, 32, 32), dtype=torch.uint8)

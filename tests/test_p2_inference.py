@@ -76,15 +76,14 @@ def test_names_of_2023_and_rerunning(tmp_path, weights):
 
 
 def test_batches_give_what_single_images_give(tmp_path, weights):
-    runtime = setup.start(p2_inference.parse_args([str(tmp_path), str(tmp_path / "out"), "--device", "cpu"]))  # the script's precision
-    model, _ = p2_models.load_trained(weights, runtime, "")
+    model, _ = p2_models.load_trained(weights, setup.Runtime(torch.device("cpu"), False), "")
     for i in range(11):
         photograph(64, 96 if i in (3, 4) else 64).save(tmp_path / f"{i:02d}.jpg")
     masks = segment(tmp_path, tmp_path / "out", weights)["masks"]
     assert [path.name for path in masks] == [f"{i:02d}.png" for i in range(11)]
     for i in (0, 4, 10):
         image = p2_inference.read_image(tmp_path / f"{i:02d}.jpg")
-        alone = p2_inference.predict(model, image[None], 0.5, runtime, False)[0]
+        alone = p2_inference.predict(model, image[None], 0.5, setup.Runtime(torch.device("cpu"), False), False)[0]
         with Image.open(masks[i]) as mask:
             written = torch.from_numpy(np.array(mask)).permute(2, 0, 1)
         assert (written == p2_inference.coloured(alone)).all(0).float().mean() > 0.999
