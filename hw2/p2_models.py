@@ -37,13 +37,16 @@ def no_residual_block(channels: int) -> nn.Sequential:
 
 
 class Whitened(nn.Module):
-    """Ours: a fixed 2x2 convolution that whitens, then three blocks that halve the side, 2 M parameters (after airbench, Jordan, 2024)."""
+    """Ours: a fixed 2x2 convolution that whitens, then three blocks that halve the side (after airbench, Jordan, 2024).
 
-    def __init__(self, classes: int = len(CLASSES)):
+    `make_block` is conv_block (2 M parameters with these widths) or ResidualBlock.
+    """
+
+    def __init__(self, make_block=None, widths: tuple = (64, 256, 256), classes: int = len(CLASSES)):
         super().__init__()
         self.whiten = nn.Conv2d(3, 24, 2, bias=False).requires_grad_(False)
-        self.blocks = nn.Sequential(conv_block(24, 64), conv_block(64, 256), conv_block(256, 256))
-        self.fc = nn.Linear(256, classes, bias=False)
+        self.blocks = nn.Sequential(*map(make_block or conv_block, (24, *widths), widths))
+        self.fc = nn.Linear(widths[-1], classes, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.fc(self.blocks(F.gelu(self.whiten(x))).amax((2, 3))) / 9
@@ -57,10 +60,29 @@ class Whitened(nn.Module):
         return self
 
 
+class ResidualBlock(nn.Module):
+    """A 3x3 convolution and a max pool, then two more whose output is added to their input; each with batch norm and GELU."""
+
+    def __init__(self, inputs: int, outputs: int):
+        super().__init__()
+        self.first = nn.Sequential(conv3x3(inputs, outputs), nn.MaxPool2d(2), nn.BatchNorm2d(outputs), nn.GELU())
+        second = (conv3x3(outputs, outputs), nn.BatchNorm2d(outputs), nn.GELU())
+        self.others = nn.Sequential(*second, conv3x3(outputs, outputs), nn.BatchNorm2d(outputs))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.first(x)
+        return F.gelu(x + self.others(x))
+
+
 def conv_block(inputs: int, outputs: int) -> nn.Sequential:
     """Two 3x3 convolutions, each with batch norm and GELU, a max pool after the first."""
-    first, second = nn.Conv2d(inputs, outputs, 3, padding=1, bias=False), nn.Conv2d(outputs, outputs, 3, padding=1, bias=False)
+    first, second = conv3x3(inputs, outputs), conv3x3(outputs, outputs)
     return nn.Sequential(first, nn.MaxPool2d(2), nn.BatchNorm2d(outputs), nn.GELU(), second, nn.BatchNorm2d(outputs), nn.GELU())
+
+
+def conv3x3(inputs: int, outputs: int) -> nn.Conv2d:
+    """A convolution that keeps the map's size; batch norm follows, so no bias."""
+    return nn.Conv2d(inputs, outputs, 3, padding=1, bias=False)
 
 
 NETWORKS = {
@@ -68,6 +90,7 @@ NETWORKS = {
     "residual": lambda: LeNet(residual=True),
     "resnet50": models.resnet50,  # cv22 uses the first 10 of its 1000 outputs
     "whitened": Whitened,
+    "whitened_residual": lambda: Whitened(ResidualBlock, (64, 256, 352)),  # 4.5 M: half precision stays below 10 MB
 }
 
 

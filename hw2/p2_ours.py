@@ -1,9 +1,10 @@
-"""Our own training for hw2 problem 2, from random weights, in three steps.
+"""Our own training for hw2 problem 2, from random weights, in four steps.
 
 1. Two networks, each trained on half of the training images, give every image of the other half a probability; the 13 % whose own label
    is least probable are dropped (the course says that about that many are dirty).
 2. A teacher is trained on the others and gives each unlabelled image its probabilities as a soft label.
-3. A student is trained on both, from random weights.
+3. A student is trained on both, from random weights, and labels the unlabelled images anew.
+4. A larger network is trained on both, from random weights (a teacher, a student and a larger student: after Xie et al., 2020).
 """
 
 import argparse
@@ -22,7 +23,8 @@ from hw2.p2_data import CLASSES, NORMALISED, load_unlabeled
 from hw2.p2_recipes import OURS, Recipe
 
 DIRTY_SHARE = 0.13
-FOLD_EPOCHS, TEACHER_EPOCHS = 12, 40
+SMALL = "whitened"  # the network of all steps but the last
+FOLD_EPOCHS, TEACHER_EPOCHS, STUDENT_EPOCHS = 12, 40, 24
 QUICK = {"epochs": 4, "batch_size": 50, "lr": 0.05}
 QUICK_UNLABELED = 200
 
@@ -94,23 +96,29 @@ def with_soft_labels(splits: Splits, images: Tensor, labels: Tensor, smoothing: 
 
 
 def train(splits: Splits, recipe: Recipe, runtime: setup.Runtime, args: argparse.Namespace) -> tuple[list[dict], Path, dict]:
-    """All three steps; `recipe` is the student's. Returns its history and folder, and what a result says of the steps before."""
+    """All four steps; `recipe` is the last one's. Returns its history and folder, and what a result says of the steps before."""
     unlabeled = load_unlabeled(args.data)[: QUICK_UNLABELED if args.quick else None]
-    stretch = recipe.epochs / OURS.epochs
-    fold, teacher = (replace(recipe, epochs=max(1, round(stretch * epochs))) for epochs in (FOLD_EPOCHS, TEACHER_EPOCHS))
+    stretch, lengths = recipe.epochs / OURS.epochs, (FOLD_EPOCHS, TEACHER_EPOCHS, STUDENT_EPOCHS)
+    fold, teacher, student = (replace(recipe, network=SMALL, epochs=max(1, round(stretch * epochs))) for epochs in lengths)
     probability, seconds = label_probabilities(splits, fold, runtime, args)
     cleaned = clean(splits, probability, training.run_folder(args, "hw2-p2-best", splits.name) / "dropped.csv")
-    model, taught, folder = train_stage("teacher", teacher, cleaned, runtime, args)
-    labels = probabilities(model, unlabeled, taught, folder / "unlabelled.pth", runtime)
 
-    both = with_soft_labels(cleaned, unlabeled, labels, recipe.label_smoothing)
-    _, history, folder = train_stage("best", replace(recipe, label_smoothing=0.0), both, runtime, args)
+    histories, training_set = [], cleaned
+    for name, one in (("teacher", teacher), ("student", replace(student, label_smoothing=0.0))):
+        model, history, folder = train_stage(name, one, training_set, runtime, args)
+        labels = probabilities(model, unlabeled, history, folder / "unlabelled.pth", runtime)
+        training_set = with_soft_labels(cleaned, unlabeled, labels, recipe.label_smoothing)
+        histories.append(history)
+    _, history, folder = train_stage("best", replace(recipe, label_smoothing=0.0), training_set, runtime, args)
     steps = {
         "labelled images kept": len(cleaned.train),
         "label smoothing of the teacher and of the labelled images": recipe.label_smoothing,
-        "unlabelled images, softly labelled by the teacher": len(unlabeled),
-        "epochs of fold networks and teacher": [fold.epochs, teacher.epochs],
-        "validation accuracy of the teacher": taught[-1]["validation_accuracy"],
-        "seconds of fold networks and teacher, besides": [round(seconds, 1), round(sum(epoch["seconds"] for epoch in taught), 1)],
+        "unlabelled images, softly labelled by the teacher, then by the student": len(unlabeled),
+        "network of the steps before": SMALL,
+        "epochs of fold networks, teacher and student": [fold.epochs, teacher.epochs, student.epochs],
+        "validation accuracy of teacher and student": [one[-1]["validation_accuracy"] for one in histories],
+        "seconds of fold networks, teacher and student, besides": [
+            round(each, 1) for each in (seconds, *(sum(epoch["seconds"] for epoch in one) for one in histories))
+        ],
     }
     return history, folder, steps

@@ -75,8 +75,8 @@ TABLE = Recipe("resnet50", epochs=4, batch_size=256, lr=0.02, schedule=constant,
 SCORER = replace(TABLE, epochs=6, pretrained=False)
 FINAL = Recipe("resnet50", epochs=40, batch_size=32, schedule=final_steps, augment=(COMBINED,), pretrained=True)
 OURS = Recipe(
-    "whitened",
-    epochs=24,
+    "whitened_residual",
+    epochs=30,
     batch_size=128,
     lr=0.2,
     weight_decay=5e-4,
