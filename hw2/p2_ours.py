@@ -33,6 +33,8 @@ def train_stage(
     name: str, recipe: Recipe, splits: Splits, runtime: setup.Runtime, args: argparse.Namespace
 ) -> tuple[nn.Module, list[dict], Path]:
     """Train one network from random weights: the network, its history and its folder."""
+    if splits.train.target.ndim == 2:
+        recipe = replace(recipe, label_smoothing=0.0)  # soft labels are smooth, and those beside them have it already
     setup.log(f"{name}, {len(splits.train)} training images:")
     folder = setup.writable_folder(training.run_folder(args, f"hw2-p2-{name}", splits.name))
     setup.seed_everything(args.seed)
@@ -64,7 +66,7 @@ def label_probabilities(splits: Splits, recipe: Recipe, runtime: setup.Runtime, 
         model, history, folder = train_stage(f"fold{number + 1}", recipe, half, runtime, args)
         held = splits.train.take(unseen)
         found[unseen] = of_own_label(probabilities(model, held.images, history, folder / "held-out.pth", runtime), held)
-        seconds += sum(epoch["seconds"] for epoch in history)
+        seconds += total_seconds(history)
     return found, seconds
 
 
@@ -103,22 +105,28 @@ def train(splits: Splits, recipe: Recipe, runtime: setup.Runtime, args: argparse
     probability, seconds = label_probabilities(splits, fold, runtime, args)
     cleaned = clean(splits, probability, training.run_folder(args, "hw2-p2-best", splits.name) / "dropped.csv")
 
-    histories, training_set = [], cleaned
-    for name, one in (("teacher", teacher), ("student", replace(student, label_smoothing=0.0))):
-        model, history, folder = train_stage(name, one, training_set, runtime, args)
+    def soft_labels(name: str, recipe: Recipe, splits: Splits) -> tuple[Splits, list[dict]]:
+        """Train a network; the cleaned images and the unlabelled ones with its soft labels, and its history."""
+        model, history, folder = train_stage(name, recipe, splits, runtime, args)
         labels = probabilities(model, unlabeled, history, folder / "unlabelled.pth", runtime)
-        training_set = with_soft_labels(cleaned, unlabeled, labels, recipe.label_smoothing)
-        histories.append(history)
-    _, history, folder = train_stage("best", replace(recipe, label_smoothing=0.0), training_set, runtime, args)
+        return with_soft_labels(cleaned, unlabeled, labels, recipe.label_smoothing), history
+
+    both, taught = soft_labels("teacher", teacher, cleaned)
+    both, studied = soft_labels("student", student, both)
+    _, history, folder = train_stage("best", recipe, both, runtime, args)
+    spent = (seconds, total_seconds(taught), total_seconds(studied))
     steps = {
         "labelled images kept": len(cleaned.train),
         "label smoothing of the teacher and of the labelled images": recipe.label_smoothing,
         "unlabelled images, softly labelled by the teacher, then by the student": len(unlabeled),
         "network of the steps before": SMALL,
         "epochs of fold networks, teacher and student": [fold.epochs, teacher.epochs, student.epochs],
-        "validation accuracy of teacher and student": [one[-1]["validation_accuracy"] for one in histories],
-        "seconds of fold networks, teacher and student, besides": [
-            round(each, 1) for each in (seconds, *(sum(epoch["seconds"] for epoch in one) for one in histories))
-        ],
+        "validation accuracy of teacher and student": [taught[-1]["validation_accuracy"], studied[-1]["validation_accuracy"]],
+        "seconds of fold networks, teacher and student, besides": [round(part, 1) for part in spent],
     }
     return history, folder, steps
+
+
+def total_seconds(history: list[dict]) -> float:
+    """The time of a training's epochs."""
+    return sum(epoch["seconds"] for epoch in history)

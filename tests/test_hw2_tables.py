@@ -6,6 +6,7 @@ import shutil
 
 import pytest
 import torch
+import torch.nn.functional as F
 from conftest import run_script
 
 from common import setup
@@ -137,7 +138,7 @@ def test_ours_is_trained_on_unlabelled_images_too(ours):
     found, path = ours
     assert found["item"] == "hw2-p2 best" and path.stat().st_size < 10e6
     state = load_checkpoint(path, "")
-    assert state["settings"]["network"] == "whitened"
+    assert state["settings"]["network"] == "whitened_residual" and state["settings"]["label_smoothing"] == 0
     assert state["settings"]["data"]["train"] == 30 - round(0.13 * 30) + 30  # of the labelled images all but 13 %, and the unlabelled ones
 
 
@@ -172,6 +173,13 @@ def test_first_filters_whiten():
     model = p2_models.build("whitened").whiten_like(images)
     out = model.whiten(images)[:, :12].transpose(0, 1).flatten(1)
     assert torch.allclose(out.cov(), torch.eye(12), atol=0.01)
+
+
+def test_residual_block_adds_its_input():
+    block, x = p2_models.ResidualBlock(4, 6).eval(), torch.randn(2, 4, 8, 8)
+    assert not torch.allclose(block(x), F.gelu(block.first(x)))
+    torch.nn.init.zeros_(block.others[-1].weight)
+    assert block(x).shape == (2, 6, 4, 4) and torch.allclose(block(x), F.gelu(block.first(x)))
 
 
 # ---- the graders' interface ----
