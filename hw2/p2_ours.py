@@ -1,10 +1,9 @@
-"""Our own training for hw2 problem 2, from random weights, in four steps.
+"""Our own training for hw2 problem 2, from random weights, a chain of networks (a noisy student's, Xie et al., 2020).
 
 1. Two networks, each trained on half of the training images, give every image of the other half a probability; the 13 % whose own label
    is least probable are dropped (the course says that about that many are dirty).
 2. A teacher is trained on the others and gives each unlabelled image its probabilities as a soft label.
-3. A student is trained on both, from random weights, and labels the unlabelled images anew.
-4. A larger network is trained on both, from random weights (a teacher, a student and a larger student: after Xie et al., 2020).
+3. Students are trained on both, each from random weights with the soft labels of the network before it, the last two larger ones.
 """
 
 import argparse
@@ -23,8 +22,8 @@ from hw2.p2_data import CLASSES, NORMALISED, load_unlabeled
 from hw2.p2_recipes import OURS, Recipe
 
 DIRTY_SHARE = 0.13
-SMALL = "whitened"  # the network of all steps but the last
-FOLD_EPOCHS, TEACHER_EPOCHS, STUDENT_EPOCHS = 12, 40, 24
+FOLDS = ("folds", "whitened", 12)  # name, network, epochs
+CHAIN = (("teacher", "whitened", 40), ("student", "whitened", 24), ("larger", "whitened_residual", 30))  # before the last network
 QUICK = {"epochs": 4, "batch_size": 50, "lr": 0.05}
 QUICK_UNLABELED = 200
 
@@ -98,33 +97,36 @@ def with_soft_labels(splits: Splits, images: Tensor, labels: Tensor, smoothing: 
 
 
 def train(splits: Splits, recipe: Recipe, runtime: setup.Runtime, args: argparse.Namespace) -> tuple[list[dict], Path, dict]:
-    """All four steps; `recipe` is the last one's. Returns its history and folder, and what a result says of the steps before."""
+    """The whole chain; `recipe` is the last network's. Returns its history and folder, and what a result says of those before."""
     unlabeled = load_unlabeled(args.data)[: QUICK_UNLABELED if args.quick else None]
-    stretch, lengths = recipe.epochs / OURS.epochs, (FOLD_EPOCHS, TEACHER_EPOCHS, STUDENT_EPOCHS)
-    fold, teacher, student = (replace(recipe, network=SMALL, epochs=max(1, round(stretch * epochs))) for epochs in lengths)
-    probability, seconds = label_probabilities(splits, fold, runtime, args)
+    probability, seconds = label_probabilities(splits, stage_recipe(recipe, FOLDS), runtime, args)
     cleaned = clean(splits, probability, training.run_folder(args, "hw2-p2-best", splits.name) / "dropped.csv")
-
-    def soft_labels(name: str, recipe: Recipe, splits: Splits) -> tuple[Splits, list[dict]]:
-        """Train a network; the cleaned images and the unlabelled ones with its soft labels, and its history."""
-        model, history, folder = train_stage(name, recipe, splits, runtime, args)
+    training_set, before = cleaned, {}
+    for stage in CHAIN:
+        model, history, folder = train_stage(stage[0], stage_recipe(recipe, stage), training_set, runtime, args)
         labels = probabilities(model, unlabeled, history, folder / "unlabelled.pth", runtime)
-        return with_soft_labels(cleaned, unlabeled, labels, recipe.label_smoothing), history
-
-    both, taught = soft_labels("teacher", teacher, cleaned)
-    both, studied = soft_labels("student", student, both)
-    _, history, folder = train_stage("best", recipe, both, runtime, args)
-    spent = (seconds, total_seconds(taught), total_seconds(studied))
+        training_set = with_soft_labels(cleaned, unlabeled, labels, recipe.label_smoothing)
+        before[stage[0]] = {
+            "network": stage[1],
+            "epochs": len(history),
+            "validation accuracy": history[-1]["validation_accuracy"],
+            "seconds": round(total_seconds(history), 1),
+        }
+    _, history, folder = train_stage("best", recipe, training_set, runtime, args)
     steps = {
         "labelled images kept": len(cleaned.train),
         "label smoothing of the teacher and of the labelled images": recipe.label_smoothing,
-        "unlabelled images, softly labelled by the teacher, then by the student": len(unlabeled),
-        "network of the steps before": SMALL,
-        "epochs of fold networks, teacher and student": [fold.epochs, teacher.epochs, student.epochs],
-        "validation accuracy of teacher and student": [taught[-1]["validation_accuracy"], studied[-1]["validation_accuracy"]],
-        "seconds of fold networks, teacher and student, besides": [round(part, 1) for part in spent],
+        "unlabelled images, softly labelled by the network before": len(unlabeled),
+        "epochs and seconds of both fold networks": [stage_recipe(recipe, FOLDS).epochs, round(seconds, 1)],
+        "networks before": before,
     }
     return history, folder, steps
+
+
+def stage_recipe(recipe: Recipe, stage: tuple) -> Recipe:
+    """The last network's recipe for an earlier one, shortened as the last one's is."""
+    _, network, epochs = stage
+    return replace(recipe, network=network, epochs=max(1, round(epochs * recipe.epochs / OURS.epochs)))
 
 
 def total_seconds(history: list[dict]) -> float:
