@@ -10,6 +10,7 @@ import argparse
 import contextlib
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -22,10 +23,29 @@ from hw2.p2_data import CLASSES, NORMALISED, load_unlabeled
 from hw2.p2_recipes import OURS, Recipe
 
 DIRTY_SHARE = 0.13
-FOLDS = ("folds", "whitened", 12)  # name, network, epochs
-CHAIN = (("teacher", "whitened", 40), ("student", "whitened", 24), ("larger", "whitened_residual", 30))  # before the last network
 QUICK = {"epochs": 4, "batch_size": 50, "lr": 0.05}
 QUICK_UNLABELED = 200
+
+
+class Stage(NamedTuple):
+    """A training before the last one."""
+
+    name: str
+    network: str
+    epochs: int
+
+    def recipe(self, last: Recipe) -> Recipe:
+        """That of the last training with this one's network and length, shortened where the last one is."""
+        return replace(last, network=self.network, epochs=max(1, round(self.epochs * last.epochs / OURS.epochs)))
+
+    def described(self, history: list[dict]) -> dict:
+        """What a result says of this training."""
+        accuracy = history[-1]["validation_accuracy"]
+        return {"network": self.network, "epochs": len(history), "validation accuracy": accuracy, "seconds": seconds(history)}
+
+
+FOLD = Stage("fold", "whitened", 12)
+CHAIN = (Stage("teacher", "whitened", 40), Stage("student", "whitened", 24), Stage("larger", "whitened_residual", 30))
 
 
 def train_stage(
@@ -57,16 +77,16 @@ def probabilities(model: nn.Module, images: Tensor, history: list[dict], path: P
 
 def label_probabilities(splits: Splits, recipe: Recipe, runtime: setup.Runtime, args: argparse.Namespace) -> tuple[Tensor, float]:
     """Of each training image the probability of its own label (N,), by the network trained on the other half; the seconds of both."""
-    seconds = 0.0
+    spent = 0.0
     order = torch.randperm(len(splits.train), generator=torch.Generator().manual_seed(args.seed))
     halves, found = order.chunk(2), torch.empty(len(order))
     for number, (seen, unseen) in enumerate((halves, halves[::-1])):
         half = Splits(splits.name, splits.train.take(seen), splits.validation)
-        model, history, folder = train_stage(f"fold{number + 1}", recipe, half, runtime, args)
+        model, history, folder = train_stage(f"{FOLD.name}{number + 1}", recipe, half, runtime, args)
         held = splits.train.take(unseen)
         found[unseen] = of_own_label(probabilities(model, held.images, history, folder / "held-out.pth", runtime), held)
-        seconds += total_seconds(history)
-    return found, seconds
+        spent += seconds(history)
+    return found, spent
 
 
 def of_own_label(found: Tensor, split: Labelled) -> Tensor:
@@ -99,36 +119,24 @@ def with_soft_labels(splits: Splits, images: Tensor, labels: Tensor, smoothing: 
 def train(splits: Splits, recipe: Recipe, runtime: setup.Runtime, args: argparse.Namespace) -> tuple[list[dict], Path, dict]:
     """The whole chain; `recipe` is the last network's. Returns its history and folder, and what a result says of those before."""
     unlabeled = load_unlabeled(args.data)[: QUICK_UNLABELED if args.quick else None]
-    probability, seconds = label_probabilities(splits, stage_recipe(recipe, FOLDS), runtime, args)
+    probability, spent = label_probabilities(splits, FOLD.recipe(recipe), runtime, args)
     cleaned = clean(splits, probability, training.run_folder(args, "hw2-p2-best", splits.name) / "dropped.csv")
-    training_set, before = cleaned, {}
-    for stage in CHAIN:
-        model, history, folder = train_stage(stage[0], stage_recipe(recipe, stage), training_set, runtime, args)
-        labels = probabilities(model, unlabeled, history, folder / "unlabelled.pth", runtime)
-        training_set = with_soft_labels(cleaned, unlabeled, labels, recipe.label_smoothing)
-        before[stage[0]] = {
-            "network": stage[1],
-            "epochs": len(history),
-            "validation accuracy": history[-1]["validation_accuracy"],
-            "seconds": round(total_seconds(history), 1),
-        }
-    _, history, folder = train_stage("best", recipe, training_set, runtime, args)
     steps = {
         "labelled images kept": len(cleaned.train),
         "label smoothing of the teacher and of the labelled images": recipe.label_smoothing,
         "unlabelled images, softly labelled by the network before": len(unlabeled),
-        "epochs and seconds of both fold networks": [stage_recipe(recipe, FOLDS).epochs, round(seconds, 1)],
-        "networks before": before,
+        "fold networks": {"network": FOLD.network, "epochs of each": FOLD.recipe(recipe).epochs, "seconds of both": round(spent, 1)},
     }
+    training_set = cleaned
+    for stage in CHAIN:
+        model, history, folder = train_stage(stage.name, stage.recipe(recipe), training_set, runtime, args)
+        labels = probabilities(model, unlabeled, history, folder / "unlabelled.pth", runtime)
+        training_set = with_soft_labels(cleaned, unlabeled, labels, recipe.label_smoothing)
+        steps[stage.name] = stage.described(history)
+    _, history, folder = train_stage("best", recipe, training_set, runtime, args)
     return history, folder, steps
 
 
-def stage_recipe(recipe: Recipe, stage: tuple) -> Recipe:
-    """The last network's recipe for an earlier one, shortened as the last one's is."""
-    _, network, epochs = stage
-    return replace(recipe, network=network, epochs=max(1, round(epochs * recipe.epochs / OURS.epochs)))
-
-
-def total_seconds(history: list[dict]) -> float:
+def seconds(history: list[dict]) -> float:
     """The time of a training's epochs."""
-    return sum(epoch["seconds"] for epoch in history)
+    return round(sum(epoch["seconds"] for epoch in history), 1)
