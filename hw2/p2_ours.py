@@ -1,9 +1,9 @@
-"""Our own training for hw2 problem 2, from random weights, a chain of networks (a noisy student's, Xie et al., 2020).
+"""Our own training for hw2 problem 2, from random weights: a chain of networks, after the noisy student of Xie et al., 2020.
 
 1. Two networks, each trained on half of the training images, give every image of the other half a probability; the 13 % whose own label
    is least probable are dropped (the course says that about that many are dirty).
 2. A teacher is trained on the others and gives each unlabelled image its probabilities as a soft label.
-3. Students are trained on both, each from random weights with the soft labels of the network before it, the last two larger ones.
+3. A student is trained on both, then a larger one with that student's soft labels. A third, of the larger one's, does not get better.
 """
 
 import argparse
@@ -45,7 +45,7 @@ class Stage(NamedTuple):
 
 
 FOLD = Stage("fold", "whitened", 12)
-CHAIN = (Stage("teacher", "whitened", 40), Stage("student", "whitened", 24), Stage("larger", "whitened_residual", 30))
+CHAIN = (Stage("teacher", "whitened", 40), Stage("student", "whitened", 24))
 
 
 def train_stage(
