@@ -14,6 +14,7 @@ from common.data import Labelled, Splits
 from common.runs import beats, summary
 from common.setup import UsageError, load_checkpoint, save_checkpoint
 from hw2 import p2_augmentation, p2_cleaning, p2_data, p2_evaluate, p2_final, p2_models, p2_ours, p2_suspects, p2_synthetic, p2_tables
+from hw2.p2_recipes import OURS
 
 CPU = setup.Runtime(torch.device("cpu"), False)
 
@@ -157,6 +158,27 @@ def test_soft_labels_are_probabilities(cifar):
     assert torch.allclose(both.target.sum(1), torch.ones(27)) and len(both) == len(both.names) == 27
     assert torch.equal(both.target[:20].max(1).indices, splits.train.target)
     assert both.target[:20].max(1).values == pytest.approx([0.91] * 20)
+
+
+def test_each_network_learns_the_labels_of_the_one_before(cifar, tmp_path, monkeypatch):
+    sets, names = {}, ["teacher", "student", "best"]
+
+    def train_stage(name, recipe, splits, runtime, args):
+        sets[name] = (recipe.network, splits.train.target)
+        return name, [{"epoch": 1, "seconds": 1.0, "validation_accuracy": 0.5}], tmp_path
+
+    monkeypatch.setattr(p2_ours, "train_stage", train_stage)
+    monkeypatch.setattr(
+        p2_ours, "probabilities", lambda name, images, *_: F.one_hot(torch.full((len(images),), names.index(name)), 10).float()
+    )
+    monkeypatch.setattr(p2_ours, "label_probabilities", lambda splits, *_: (torch.rand(len(splits.train)), 2.0))
+    args = p2_final.parse_args(["--model", "best", "--data", str(cifar), "--out", str(tmp_path), "--quick"])
+    p2_ours.train(some(20), OURS, CPU, args)
+    kept = 20 - round(0.13 * 20)
+    assert list(sets) == names and sets["teacher"][1].shape == (kept,)
+    for before, name in enumerate(names[1:]):
+        assert (sets[name][1][kept:].argmax(1) == before).all() and len(sets[name][1]) > kept
+    assert [network for network, _ in sets.values()] == ["whitened", "whitened", "whitened_residual"]
 
 
 def test_probabilities_are_kept_with_the_training_they_come_from(tmp_path, monkeypatch):
