@@ -13,6 +13,7 @@ LAYOUT = "hw2_data/p2_data"
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 SIZE = 32
 NORMALISED = Pipeline(Normalise())
+TRAIN_SHARE = 0.9  # of the labelled images, as in the course's starter code
 
 
 def load_annotated(folder: Path, split: str) -> Labelled:
@@ -20,8 +21,8 @@ def load_annotated(folder: Path, split: str) -> Labelled:
     return load_annotations(folder / f"annotations/{split}_annos.json")
 
 
-def load_cifar(data: str | None, seed: int, share: float = 0.9) -> Splits:
-    """The training images, shuffled by `seed` and split 0.9 to 0.1 as the course's starter code does."""
+def load_cifar(data: str | None, seed: int, share: float = TRAIN_SHARE) -> Splits:
+    """The labelled images, shuffled by `seed`: the first `share` of them for training, the others for validation."""
     folder, name = locate(data, LAYOUT, p2_synthetic.draw_cifar)
     whole = load_annotated(folder, "train")
     order = torch.randperm(len(whole), generator=torch.Generator().manual_seed(seed))
