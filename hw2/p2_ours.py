@@ -46,7 +46,7 @@ class Stage(NamedTuple):
 
 
 FOLD = Stage("fold", "whitened", 12)
-CHAIN = (Stage("teacher", "whitened", 40), Stage("student", "whitened", 24))
+CHAIN = (Stage("teacher", "whitened", 40), Stage("student", "whitened", 30))
 
 
 def train_stage(

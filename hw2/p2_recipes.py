@@ -76,7 +76,7 @@ SCORER = replace(TABLE, epochs=6, pretrained=False)
 FINAL = Recipe("resnet50", epochs=40, batch_size=32, schedule=final_steps, augment=(COMBINED,), pretrained=True)
 OURS = Recipe(
     "whitened_residual",
-    epochs=34,
+    epochs=40,
     batch_size=128,
     lr=0.2,
     weight_decay=5e-4,

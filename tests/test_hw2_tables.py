@@ -141,6 +141,7 @@ def test_ours_is_trained_on_unlabelled_images_too(ours):
     state = load_checkpoint(path, "")
     assert state["settings"]["network"] == "whitened_residual" and state["settings"]["label_smoothing"] == 0
     assert state["settings"]["data"]["train"] == 30 - round(0.13 * 30) + 30  # of the labelled images all but 13 %, and the unlabelled ones
+    assert 0 < state["settings"]["data"]["validation"] <= 0.02 * 300  # all but 2 % of the labelled images are for training
 
 
 def test_the_least_probable_are_dropped_and_named(tmp_path):
