@@ -64,7 +64,7 @@ def test_hw2_checkpoint_on_the_public_test_images(tmp_path):
     run(tmp_path, "bash", ROOT / "hw2/p2_inference.sh", images, tmp_path / "out.csv")
     labels = dict(row.split(",") for row in (tmp_path / "out.csv").read_text().splitlines()[1:])
     right = [labels[name] == str(label) for name, label in zip(content["images"], content["categories"], strict=True)]
-    assert len(labels) == 5000 and sum(right) / 5000 >= 0.87
+    assert len(labels) == 5000 and sum(right) / 5000 >= 0.875
     (tmp_path / "few.json").write_text(json.dumps({key: values[:500] for key, values in content.items()}))
     command = ("--path", ROOT / "hw2/checkpoints/p2.pth", "--test_anno", tmp_path / "few.json", "--images", images)
     printed = run(tmp_path, sys.executable, ROOT / "hw2/p2_evaluate.py", *command)
