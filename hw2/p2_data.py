@@ -13,7 +13,7 @@ LAYOUT = "hw2_data/p2_data"
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 SIZE = 32
 NORMALISED = Pipeline(Normalise())
-TRAIN_SHARE = 0.9  # of the labelled images, as in the course's starter code
+COURSE_SHARE = 0.9  # of the labelled images, as in the course's starter code
 
 
 def load_annotated(folder: Path, split: str) -> Labelled:
@@ -21,7 +21,7 @@ def load_annotated(folder: Path, split: str) -> Labelled:
     return load_annotations(folder / f"annotations/{split}_annos.json")
 
 
-def load_cifar(data: str | None, seed: int, share: float = TRAIN_SHARE) -> Splits:
+def load_cifar(data: str | None, seed: int, share: float = COURSE_SHARE) -> Splits:
     """The labelled images, shuffled by `seed`: the first `share` of them for training, the others for validation."""
     folder, name = locate(data, LAYOUT, p2_synthetic.draw_cifar)
     whole = load_annotated(folder, "train")

@@ -18,7 +18,7 @@ sys.path.append(str(Path(__file__).resolve().parents[1]))
 from common import classification, metrics, results, runs, setup, training
 from common.data import Labelled, Splits
 from hw2 import p2_models, p2_ours, p2_suspects, p2_tables
-from hw2.p2_data import NORMALISED, TRAIN_SHARE, enlarged, load_public_test
+from hw2.p2_data import COURSE_SHARE, NORMALISED, enlarged, load_public_test
 from hw2.p2_recipes import COMBINED_SHARE, FINAL, OURS
 
 REPORTED = {"accuracy on public_test": 0.8272}
@@ -79,7 +79,7 @@ def main(args: argparse.Namespace) -> dict:
     if args.model == "best" and args.weights not in (None, "none"):
         raise setup.UsageError(f"--weights {args.weights}: --model best starts from random weights; leave it out")
     weights = "none" if args.model == "best" else p2_tables.starting_weights(args, recipe)
-    share = p2_ours.TRAIN_SHARE if args.model == "best" else TRAIN_SHARE
+    share = p2_ours.TRAIN_SHARE if args.model == "best" else COURSE_SHARE
     splits, test = p2_tables.load_splits(args, share), load_public_test(args.data)
     if args.model == "best":
         history, folder, steps = p2_ours.train(splits, recipe, runtime, args)

@@ -6,7 +6,7 @@ from common import classification, figures, setup, training
 from common.data import Splits
 from common.runs import add_seeds, ended, keep_history, origin, repetitions
 from hw2 import p2_models
-from hw2.p2_data import NORMALISED, TRAIN_SHARE, load_cifar
+from hw2.p2_data import COURSE_SHARE, NORMALISED, load_cifar
 from hw2.p2_recipes import TABLE, Recipe
 
 ACCURACIES = ("train", "validation")
@@ -21,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     setup.add_common_arguments(parser)
 
 
-def load_splits(args: argparse.Namespace, share: float = TRAIN_SHARE) -> Splits:
+def load_splits(args: argparse.Namespace, share: float = COURSE_SHARE) -> Splits:
     """The split of one seed, `share` of it for training, cut to the quick form's size if asked for."""
     splits = load_cifar(args.data, args.seed, share)
     return splits.first_per_class(*QUICK_IMAGES) if args.quick else splits
