@@ -15,7 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
-from common.setup import replacing
+from common.cli import replacing
 
 PAGE_WIDTH = 10.0  # inches; at 150 dots per inch a figure fills a page of 1,500 pixels, with photographs at 100 of 1,000
 OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")  # Okabe and Ito, 2008

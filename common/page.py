@@ -19,8 +19,8 @@ from urllib.parse import quote
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 
-from common import setup
-from common.setup import ROOT, UsageError
+from common import cli
+from common.cli import ROOT, UsageError
 
 NOTHING = "—"
 UNKNOWN = "| — | — |"  # how a row of the README ends whose result is not kept
@@ -171,7 +171,7 @@ def build(out: Path) -> Path:
     """
     path = Path(out) / "index.html"
     page = page_html(Path(out), *read_results(out))
-    with setup.replacing(path) as temporary:
+    with cli.replacing(path) as temporary:
         temporary.write_text(page, encoding="utf-8", errors="replace")
     return path
 
@@ -333,7 +333,7 @@ def write_readme(readme: Path = ROOT / "README.md", out: Path = ROOT / "docs" / 
     table, closing, after = rest.partition(MARKERS[1])
     if not closing:
         raise UsageError(f"{readme} needs the lines {MARKERS[0]} and {MARKERS[1]}, in this order, where its table belongs")
-    with setup.replacing(readme) as temporary:
+    with cli.replacing(readme) as temporary:
         rows = [line for line in table.splitlines() if line.endswith(UNKNOWN)]
         temporary.write_text(f"{before}{opening}\n{markdown_table(results, rows)}{closing}{after}", encoding="utf-8", errors="replace")
     return Path(readme)
@@ -361,7 +361,7 @@ def main(args: argparse.Namespace) -> Path:
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = setup.Parser(description="Build the results page, or the README's table.")
+    parser = cli.Parser(description="Build the results page, or the README's table.")
     choice = parser.add_mutually_exclusive_group()
     choice.add_argument("--out", type=Path, default=ROOT / "results", help="folder with results, where index.html goes (default: results/)")
     choice.add_argument("--readme", action="store_true", help="rewrite the README's table from docs/results instead")
@@ -369,4 +369,4 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    setup.run(main, parse_args())
+    cli.run(main, parse_args())
