@@ -69,6 +69,21 @@ def add_training_arguments(parser: argparse.ArgumentParser, weights: bool = True
         parser.add_argument("--weights", help="none, default (torchvision's published ones) or a checkpoint file")
 
 
+def add_seeds(parser: argparse.ArgumentParser, quick: int = 1) -> None:
+    """The option that `runs.repetitions` needs; the quick form has `quick` repetitions."""
+    parser.set_defaults(quick_seeds=quick)
+    parser.add_argument("--seeds", type=positive_int, help=f"repetitions, from --seed on (default: 3, quick {quick})")
+
+
+def grading_parser(description: str, weights: str, default: Path | None = None) -> Parser:
+    """The command line of a graders' script without its inputs and outputs: --weights, with its help `weights`, and --device."""
+    parser = Parser(description=description)
+    parser.add_argument("--weights", type=Path, default=default, help=weights)
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    parser.set_defaults(seed=0)
+    return parser
+
+
 def run(main, args: argparse.Namespace) -> None:
     """Call `main(args)` and leave the process with exit code 0, 1 (failure), 2 (wrong use, one line on stderr) or 130 (Ctrl-C)."""
     code = 0

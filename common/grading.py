@@ -11,19 +11,10 @@ from tqdm import tqdm
 
 from common.augment import Resize
 from common.data import image_files, read_image
-from common.setup import Incomplete, Parser, UsageError, replacing
+from common.setup import Incomplete, UsageError, replacing
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
 BATCH = 250
-
-
-def parser(description: str, weights: str, default: Path | None = None) -> Parser:
-    """The command line of a graders' script without its inputs and outputs: --weights, with its help `weights`, and --device."""
-    found = Parser(description=description)
-    found.add_argument("--weights", type=Path, default=default, help=weights)
-    found.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
-    found.set_defaults(seed=0)
-    return found
 
 
 def refuse_same_folder(in_dir: Path, out_dir: Path) -> None:

@@ -72,12 +72,6 @@ def save_half(folder: Path, name: str, kept: dict, **more) -> Path:
 # ---- short trainings, repeated over seeds ----
 
 
-def add_seeds(parser: argparse.ArgumentParser, quick: int = 1) -> None:
-    """The option that `repetitions` needs; the quick form has `quick` repetitions."""
-    parser.set_defaults(quick_seeds=quick)
-    parser.add_argument("--seeds", type=setup.positive_int, help=f"repetitions, from --seed on (default: 3, quick {quick})")
-
-
 def repetitions(args: argparse.Namespace) -> list[argparse.Namespace]:
     """The arguments once for each seed."""
     count = args.seeds or (args.quick_seeds if args.quick else 3)

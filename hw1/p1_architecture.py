@@ -10,15 +10,29 @@ import argparse
 import sys
 from pathlib import Path
 
-import torch
-
 sys.path.append(str(Path(__file__).resolve().parents[1]))
+
+from common import cli
+
+MODELS = {"f22a": "B", "f22b": "AB", "f23": "A"}  # what each report draws
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = cli.Parser(description=__doc__)
+    parser.add_argument("--report", required=True, choices=sorted(MODELS))
+    cli.add_common_arguments(parser)
+    return parser.parse_args(argv)
+
+
+if __name__ == "__main__":
+    ARGS = parse_args()  # before torch is imported: --help and a wrong argument answer at once
+
+import torch
 
 from common import architecture, diagram, results, setup
 from hw1 import p1_models
 from hw1.p1_recipes import RECIPES
-
-MODELS = {"f22a": "B", "f22b": "AB", "f23": "A"}  # what each report draws
 
 
 def draw_model(report: str, model: str, runtime: setup.Runtime):
@@ -48,13 +62,5 @@ def main(args: argparse.Namespace) -> dict:
     )
 
 
-def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    """The command line."""
-    parser = setup.Parser(description=__doc__)
-    parser.add_argument("--report", required=True, choices=sorted(MODELS))
-    setup.add_common_arguments(parser)
-    return parser.parse_args(argv)
-
-
 if __name__ == "__main__":
-    setup.run(main, parse_args())
+    cli.run(main, ARGS)

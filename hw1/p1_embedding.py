@@ -23,16 +23,6 @@ class Embedding:
     loss: float
 
 
-def parse_args(description: str, argv: list[str] | None) -> argparse.Namespace:
-    """The command line of both figures."""
-    parser = setup.Parser(description=description)
-    parser.add_argument("--report", choices=("f22a", "f22b", "f23"), required=True)
-    parser.add_argument("--run", type=Path, help="a folder of checkpoints that p1_train.py made (default: the report's model A in --out)")
-    parser.set_defaults(model="A")
-    setup.add_common_arguments(parser)
-    return parser.parse_args(argv)
-
-
 def checkpoints(args: argparse.Namespace, data: str) -> list[Path]:
     """The checkpoints of the kept epochs, in order. Raises UsageError that says which command makes them."""
     folder = args.run or p1_recipes.run_folder(args, data)

@@ -14,11 +14,26 @@ from pathlib import Path
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 
+from common import cli
+
+WEIGHTS = Path(__file__).resolve().parent / "checkpoints" / "p1.pth"
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = cli.grading_parser(__doc__, "a checkpoint of p1_train.py (default: hw1/checkpoints/p1.pth)", WEIGHTS)
+    parser.add_argument("in_dir", type=Path)
+    parser.add_argument("out_csv", type=Path)
+    parser.add_argument("--answers", type=Path, help="a csv `filename,label` to grade the labels with")
+    return parser.parse_args(argv)
+
+
+if __name__ == "__main__":
+    ARGS = parse_args()  # before torch is imported: --help and a wrong argument answer at once
+
 from common import classification, grading, setup
 from common.data import read_answers
 from hw1 import p1_models, p1_recipes
-
-WEIGHTS = Path(__file__).resolve().parent / "checkpoints" / "p1.pth"
 
 
 def main(args: argparse.Namespace) -> dict:
@@ -38,13 +53,5 @@ def main(args: argparse.Namespace) -> dict:
     return found
 
 
-def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = grading.parser(__doc__, "a checkpoint of p1_train.py (default: hw1/checkpoints/p1.pth)", WEIGHTS)
-    parser.add_argument("in_dir", type=Path)
-    parser.add_argument("out_csv", type=Path)
-    parser.add_argument("--answers", type=Path, help="a csv `filename,label` to grade the labels with")
-    return parser.parse_args(argv)
-
-
 if __name__ == "__main__":
-    setup.run(main, parse_args())
+    cli.run(main, ARGS)

@@ -12,6 +12,23 @@ from pathlib import Path
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 
+from common import cli
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = cli.Parser(description=__doc__)
+    parser.add_argument("--report", choices=("f22a", "f22b", "f23"))
+    parser.add_argument("--model", choices=("A", "B", "best"), required=True)
+    parser.add_argument("--image-size", type=cli.positive_int, help="input pixels, for smaller machines")
+    cli.add_training_arguments(parser)
+    cli.add_common_arguments(parser)
+    return parser.parse_args(argv)
+
+
+if __name__ == "__main__":
+    ARGS = parse_args()  # before torch is imported: --help and a wrong argument answer at once
+
 from common import classification, setup, training
 from hw1 import p1_items, p1_models, p1_recipes
 
@@ -31,15 +48,5 @@ def main(args: argparse.Namespace) -> dict:
     return p1_items.write(args, runtime, recipe, folder, {"history": history, "settings": settings}, splits.validation)
 
 
-def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = setup.Parser(description=__doc__)
-    parser.add_argument("--report", choices=("f22a", "f22b", "f23"))
-    parser.add_argument("--model", choices=("A", "B", "best"), required=True)
-    parser.add_argument("--image-size", type=setup.positive_int, help="input pixels, for smaller machines")
-    setup.add_training_arguments(parser)
-    setup.add_common_arguments(parser)
-    return parser.parse_args(argv)
-
-
 if __name__ == "__main__":
-    setup.run(main, parse_args())
+    cli.run(main, ARGS)

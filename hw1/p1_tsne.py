@@ -12,9 +12,24 @@ import argparse
 import sys
 from pathlib import Path
 
-import torch
-
 sys.path.append(str(Path(__file__).resolve().parents[1]))
+
+from common import cli
+from hw1 import arguments
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = cli.Parser(description=__doc__)
+    arguments.add_embedding_arguments(parser)
+    cli.add_common_arguments(parser)
+    return parser.parse_args(argv)
+
+
+if __name__ == "__main__":
+    ARGS = parse_args()  # before torch is imported: --help and a wrong argument answer at once
+
+import torch
 
 from common import figures, results, setup
 from common.data import P1_CLASSES
@@ -109,9 +124,5 @@ def main(args: argparse.Namespace) -> dict:
     )
 
 
-def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    return p1_embedding.parse_args(__doc__, argv)
-
-
 if __name__ == "__main__":
-    setup.run(main, parse_args())
+    cli.run(main, ARGS)

@@ -10,11 +10,25 @@ import argparse
 import sys
 from pathlib import Path
 
+sys.path.append(str(Path(__file__).resolve().parents[1]))
+
+from common import cli
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = cli.Parser(description=__doc__)
+    parser.add_argument("--report", required=True, choices=("f22a", "f22b", "f23"))
+    cli.add_common_arguments(parser)
+    return parser.parse_args(argv)
+
+
+if __name__ == "__main__":
+    ARGS = parse_args()  # before torch is imported: --help and a wrong argument answer at once
+
 import torch
 from torch import nn
 from torchvision.models.segmentation.deeplabv3 import ASPPConv
-
-sys.path.append(str(Path(__file__).resolve().parents[1]))
 
 from common import architecture, diagram, figures, results, setup
 from common.tracing import Record, trace
@@ -108,13 +122,5 @@ def main(args: argparse.Namespace) -> dict:
     return written
 
 
-def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    """The command line."""
-    parser = setup.Parser(description=__doc__)
-    parser.add_argument("--report", required=True, choices=("f22a", "f22b", "f23"))
-    setup.add_common_arguments(parser)
-    return parser.parse_args(argv)
-
-
 if __name__ == "__main__":
-    setup.run(main, parse_args())
+    cli.run(main, ARGS)

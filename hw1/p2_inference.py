@@ -15,12 +15,32 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
+sys.path.append(str(Path(__file__).resolve().parents[1]))
+
+from common import cli
+
+WEIGHTS = Path(__file__).resolve().parent / "checkpoints" / "p2.pth"
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = cli.grading_parser(__doc__, "a checkpoint of p2_seg_train.py (default: hw1/checkpoints/p2.pth)", WEIGHTS)
+    parser.add_argument("in_dir", type=Path, metavar="IN_DIR")
+    parser.add_argument("out_dir", type=Path, metavar="OUT_DIR")
+    parser.add_argument("--names", choices=("2022", "2023"), default="2022", help="xxxx_sat.jpg -> xxxx_sat.png, or xxxx_mask.png")
+    parser.add_argument(
+        "--tta", action="store_true", help="mean over the eight flips and quarter turns of each image: eight times the time"
+    )
+    return parser.parse_args(argv)
+
+
+if __name__ == "__main__":
+    ARGS = parse_args()  # before torch is imported: --help and a wrong argument answer at once
+
 import torch
 from torch import Tensor, nn
 from torchvision.io import encode_png
 from tqdm import tqdm
-
-sys.path.append(str(Path(__file__).resolve().parents[1]))
 
 from common import grading, setup
 from common.data import image_files, read_image
@@ -29,7 +49,6 @@ from hw1 import p2_models
 from hw1.p2_classes import coloured
 from hw1.p2_data import SIZE, shrink_image
 
-WEIGHTS = Path(__file__).resolve().parent / "checkpoints" / "p2.pth"
 BATCH = 8
 LARGE, MARGIN = 1024, 64  # pixels: the longest side that goes through in one piece; what a window's border does not decide
 
@@ -168,17 +187,5 @@ def main(args: argparse.Namespace) -> dict:
     return {"masks": list(files.values()), "problems": problems}
 
 
-def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    """The command line."""
-    parser = grading.parser(__doc__, "a checkpoint of p2_seg_train.py (default: hw1/checkpoints/p2.pth)", WEIGHTS)
-    parser.add_argument("in_dir", type=Path, metavar="IN_DIR")
-    parser.add_argument("out_dir", type=Path, metavar="OUT_DIR")
-    parser.add_argument("--names", choices=("2022", "2023"), default="2022", help="xxxx_sat.jpg -> xxxx_sat.png, or xxxx_mask.png")
-    parser.add_argument(
-        "--tta", action="store_true", help="mean over the eight flips and quarter turns of each image: eight times the time"
-    )
-    return parser.parse_args(argv)
-
-
 if __name__ == "__main__":
-    setup.run(main, parse_args())
+    cli.run(main, ARGS)

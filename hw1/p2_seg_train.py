@@ -11,12 +11,29 @@ import argparse
 import sys
 from pathlib import Path
 
+sys.path.append(str(Path(__file__).resolve().parents[1]))
+
+from common import cli
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = cli.Parser(description=__doc__)
+    parser.add_argument("--report", choices=("f22a", "f22b", "f23"))
+    parser.add_argument("--model", choices=("A", "B", "best"), required=True)
+    parser.add_argument("--image-size", type=cli.positive_int, help="input pixels, a multiple of 32, for smaller machines (default: 512)")
+    cli.add_training_arguments(parser)
+    cli.add_common_arguments(parser)
+    return parser.parse_args(argv)
+
+
+if __name__ == "__main__":
+    ARGS = parse_args()  # before torch is imported: --help and a wrong argument answer at once
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from tqdm import tqdm
-
-sys.path.append(str(Path(__file__).resolve().parents[1]))
 
 from common import setup, training
 from common.augment import Symmetries
@@ -93,16 +110,5 @@ def main(args: argparse.Namespace) -> dict:
     return p2_items.write(args, runtime, recipe, folder, {"history": history, "settings": settings}, splits.validation)
 
 
-def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    """The command line."""
-    parser = setup.Parser(description=__doc__)
-    parser.add_argument("--report", choices=("f22a", "f22b", "f23"))
-    parser.add_argument("--model", choices=("A", "B", "best"), required=True)
-    parser.add_argument("--image-size", type=setup.positive_int, help="input pixels, a multiple of 32, for smaller machines (default: 512)")
-    setup.add_training_arguments(parser)
-    setup.add_common_arguments(parser)
-    return parser.parse_args(argv)
-
-
 if __name__ == "__main__":
-    setup.run(main, parse_args())
+    cli.run(main, ARGS)

@@ -13,6 +13,21 @@ from pathlib import Path
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 
+from common import cli
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = cli.grading_parser(__doc__, "a p3.pth of p3_ssl_finetune.py (default: the one in results/)")
+    parser.add_argument("images_csv", type=Path)
+    parser.add_argument("in_dir", type=Path)
+    parser.add_argument("out_csv", type=Path)
+    return parser.parse_args(argv)
+
+
+if __name__ == "__main__":
+    ARGS = parse_args()  # before torch is imported: --help and a wrong argument answer at once
+
 from common import classification, grading, setup, training
 from common.augment import Normalise, Pipeline
 from common.data import fitted
@@ -52,14 +67,5 @@ def main(args: argparse.Namespace) -> dict[str, str]:
     return labels
 
 
-def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    """The command line."""
-    parser = grading.parser(__doc__, "a p3.pth of p3_ssl_finetune.py (default: the one in results/)")
-    parser.add_argument("images_csv", type=Path)
-    parser.add_argument("in_dir", type=Path)
-    parser.add_argument("out_csv", type=Path)
-    return parser.parse_args(argv)
-
-
 if __name__ == "__main__":
-    setup.run(main, parse_args())
+    cli.run(main, ARGS)

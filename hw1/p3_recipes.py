@@ -63,15 +63,6 @@ QUICK = {
 QUICK_UNLABELLED, QUICK_LABELLED = 4000, (3, 100)  # images; training and validation images of each class
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options that both trainings have."""
-    parser.add_argument(
-        "--backbone", help="a classifier of torchvision, or small (default: resnet50, on the stand-ins resnet18, quick small)"
-    )
-    parser.add_argument("--image-size", type=setup.positive_int, help="input pixels (default: 128, on the stand-ins and quick 32)")
-    parser.add_argument("--data-dir", type=Path, help="the folder with mini/ and office/, whatever its name")
-
-
 def adapt(recipe: Recipe, args: argparse.Namespace, source: Source) -> Recipe:
     """One of the recipes above for this data, in its quick form if asked for, with the user's changes.
 

@@ -12,10 +12,32 @@ import argparse
 import sys
 from pathlib import Path
 
+sys.path.append(str(Path(__file__).resolve().parents[1]))
+
+from common import cli
+from hw1 import arguments
+
+REPORTED = {"A": 0.3251, "B": 0.4507, "C": 0.4360, "D": 0.3325, "E": 0.2980}
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = cli.Parser(description=__doc__)
+    parser.add_argument("--setting", choices=(*REPORTED, "all"), default="all")
+    parser.add_argument("--ssl", type=Path, help="the self-supervised backbone (default: what p3_ssl_pretrain.py left in --out)")
+    parser.add_argument("--sl", type=Path, help="the supervised one (default: the course's pretrain_model_SL.pt, or p3_ssl_pretrain.py's)")
+    arguments.add_backbone_arguments(parser)
+    cli.add_seeds(parser, quick=3)
+    cli.add_training_arguments(parser, weights=False)
+    cli.add_common_arguments(parser)
+    return parser.parse_args(argv)
+
+
+if __name__ == "__main__":
+    ARGS = parse_args()  # before torch is imported: --help and a wrong argument answer at once
+
 import torch
 from torch import Tensor
-
-sys.path.append(str(Path(__file__).resolve().parents[1]))
 
 from common import classification, figures, results, runs, setup, training
 from common.augment import Normalise, Pipeline
@@ -23,7 +45,6 @@ from common.data import Labelled, Splits
 from hw1 import p3_backbones, p3_data, p3_models, p3_recipes
 from hw1.p3_recipes import CLASSIFIER, FINETUNE
 
-REPORTED = {"A": 0.3251, "B": 0.4507, "C": 0.4360, "D": 0.3325, "E": 0.2980}
 FROZEN = "DE"
 NAMES = {
     "A": "A: no pre-training, full model",
@@ -208,18 +229,5 @@ def main(args: argparse.Namespace) -> dict:
     return write(args, runtime, source, collected(splits, classes, source, runtime, args), splits, classes)
 
 
-def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    """The command line."""
-    parser = setup.Parser(description=__doc__)
-    parser.add_argument("--setting", choices=(*REPORTED, "all"), default="all")
-    parser.add_argument("--ssl", type=Path, help="the self-supervised backbone (default: what p3_ssl_pretrain.py left in --out)")
-    parser.add_argument("--sl", type=Path, help="the supervised one (default: the course's pretrain_model_SL.pt, or p3_ssl_pretrain.py's)")
-    p3_recipes.add_arguments(parser)
-    runs.add_seeds(parser, quick=3)
-    setup.add_training_arguments(parser, weights=False)
-    setup.add_common_arguments(parser)
-    return parser.parse_args(argv)
-
-
 if __name__ == "__main__":
-    setup.run(main, parse_args())
+    cli.run(main, ARGS)

@@ -13,12 +13,31 @@ import argparse
 import sys
 from pathlib import Path
 
+sys.path.append(str(Path(__file__).resolve().parents[1]))
+
+from common import cli
+from hw1 import arguments
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = cli.Parser(description=__doc__)
+    parser.add_argument("--crop", action="store_true", help="RandomResizedCrop, as the original, for Resize and CenterCrop")
+    parser.add_argument("--supervised", action="store_true", help="train with the labels of the stand-in instead")
+    parser.add_argument("--exclude", type=Path, help="with --supervised: a csv of images to leave out (default: hw2's dropped.csv)")
+    arguments.add_backbone_arguments(parser)
+    cli.add_training_arguments(parser, weights=False)
+    cli.add_common_arguments(parser)
+    return parser.parse_args(argv)
+
+
+if __name__ == "__main__":
+    ARGS = parse_args()  # before torch is imported: --help and a wrong argument answer at once
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from tqdm import tqdm
-
-sys.path.append(str(Path(__file__).resolve().parents[1]))
 
 from common import classification, figures, results, runs, setup, training
 from common.augment import Normalise, Pipeline
@@ -206,17 +225,5 @@ def main(args: argparse.Namespace) -> dict:
     return (pretrain_supervised if args.supervised else pretrain)(args, runtime, p3_data.find(args))
 
 
-def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    """The command line."""
-    parser = setup.Parser(description=__doc__)
-    parser.add_argument("--crop", action="store_true", help="RandomResizedCrop, as the original, for Resize and CenterCrop")
-    parser.add_argument("--supervised", action="store_true", help="train with the labels of the stand-in instead")
-    parser.add_argument("--exclude", type=Path, help="with --supervised: a csv of images to leave out (default: hw2's dropped.csv)")
-    p3_recipes.add_arguments(parser)
-    setup.add_training_arguments(parser, weights=False)
-    setup.add_common_arguments(parser)
-    return parser.parse_args(argv)
-
-
 if __name__ == "__main__":
-    setup.run(main, parse_args())
+    cli.run(main, ARGS)

@@ -11,11 +11,36 @@ import argparse
 import sys
 from pathlib import Path
 
+sys.path.append(str(Path(__file__).resolve().parents[1]))
+
+from common import cli
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = cli.Parser(description=__doc__)
+    parser.add_argument("--feature", choices=("tiny_image", "bag_of_sift", "both"), default="both")
+    parser.add_argument("--classifier", choices=("nearest_neighbor", "linear_svm"), default="nearest_neighbor")
+    parser.add_argument("--dataset_path", "--dataset-path", type=Path, help="folder with train/ and test/, in place of --data")
+    metrics_known = ("euclidean", "l1", "cosine", "hellinger")
+    parser.add_argument("--metric", choices=metrics_known, default="l1", help="between bags of SIFT")
+    parser.add_argument("--k", type=cli.positive_int, default=7, help="neighbours of a bag of SIFT")
+    parser.add_argument("--step", type=cli.positive_int, default=4, help="pixels between descriptors")
+    parser.add_argument("--bin-size", type=cli.positive_int, default=6, help="pixels of one of a descriptor's 4 x 4 bins")
+    parser.add_argument("--vocab-size", type=cli.positive_int, default=1000, help="visual words")
+    parser.add_argument("--assign", type=cli.positive_int, default=1, help="words that a descriptor counts for, the nearest")
+    parser.add_argument("--tiny-metric", choices=metrics_known[:3], default="l1", help="between tiny images")
+    parser.add_argument("--tiny-k", type=cli.positive_int, default=5, help="neighbours of a tiny image")
+    cli.add_common_arguments(parser)
+    return parser.parse_args(argv)
+
+
+if __name__ == "__main__":
+    ARGS = parse_args()  # before torch is imported: --help and a wrong argument answer at once
+
 import torch
 from sklearn.svm import LinearSVC
 from torch import Tensor
-
-sys.path.append(str(Path(__file__).resolve().parents[1]))
 
 from common import figures, metrics, results, setup
 from hw2 import p1_features
@@ -128,24 +153,5 @@ def main(args: argparse.Namespace) -> dict:
     )
 
 
-def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    """The command line."""
-    parser = setup.Parser(description=__doc__)
-    parser.add_argument("--feature", choices=("tiny_image", "bag_of_sift", "both"), default="both")
-    parser.add_argument("--classifier", choices=("nearest_neighbor", "linear_svm"), default="nearest_neighbor")
-    parser.add_argument("--dataset_path", "--dataset-path", type=Path, help="folder with train/ and test/, in place of --data")
-    metrics_known = ("euclidean", "l1", "cosine", "hellinger")
-    parser.add_argument("--metric", choices=metrics_known, default="l1", help="between bags of SIFT")
-    parser.add_argument("--k", type=setup.positive_int, default=7, help="neighbours of a bag of SIFT")
-    parser.add_argument("--step", type=setup.positive_int, default=4, help="pixels between descriptors")
-    parser.add_argument("--bin-size", type=setup.positive_int, default=6, help="pixels of one of a descriptor's 4 x 4 bins")
-    parser.add_argument("--vocab-size", type=setup.positive_int, default=1000, help="visual words")
-    parser.add_argument("--assign", type=setup.positive_int, default=1, help="words that a descriptor counts for, the nearest")
-    parser.add_argument("--tiny-metric", choices=metrics_known[:3], default="l1", help="between tiny images")
-    parser.add_argument("--tiny-k", type=setup.positive_int, default=5, help="neighbours of a tiny image")
-    setup.add_common_arguments(parser)
-    return parser.parse_args(argv)
-
-
 if __name__ == "__main__":
-    setup.run(main, parse_args())
+    cli.run(main, ARGS)

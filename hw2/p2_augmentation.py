@@ -14,6 +14,21 @@ from pathlib import Path
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 
+from common import cli
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = cli.Parser(description=__doc__)
+    cli.add_seeds(parser)
+    cli.add_training_arguments(parser)
+    cli.add_common_arguments(parser)
+    return parser.parse_args(argv)
+
+
+if __name__ == "__main__":
+    ARGS = parse_args()  # before torch is imported: --help and a wrong argument answer at once
+
 from common import results, setup, training
 from common.runs import beats, summary
 from hw2 import p2_tables
@@ -84,12 +99,5 @@ def main(args: argparse.Namespace) -> dict:
     return write(args, runtime, recipe, weights, seeds[0][1].describe(), runs)
 
 
-def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    """The command line."""
-    parser = setup.Parser(description=__doc__)
-    p2_tables.add_arguments(parser)
-    return parser.parse_args(argv)
-
-
 if __name__ == "__main__":
-    setup.run(main, parse_args())
+    cli.run(main, ARGS)

@@ -14,9 +14,24 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from torch import Tensor
-
 sys.path.append(str(Path(__file__).resolve().parents[1]))
+
+from common import cli
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = cli.Parser(description=__doc__)
+    cli.add_seeds(parser)
+    cli.add_training_arguments(parser)
+    cli.add_common_arguments(parser)
+    return parser.parse_args(argv)
+
+
+if __name__ == "__main__":
+    ARGS = parse_args()  # before torch is imported: --help and a wrong argument answer at once
+
+from torch import Tensor
 
 from common import figures, results, setup, training
 from common.data import Labelled, Splits
@@ -112,12 +127,5 @@ def main(args: argparse.Namespace) -> dict:
     return write(args, runtime, recipe, weights, seeds[0][1], runs, scores[0], seconds, found)
 
 
-def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    """The command line."""
-    parser = setup.Parser(description=__doc__)
-    p2_tables.add_arguments(parser)
-    return parser.parse_args(argv)
-
-
 if __name__ == "__main__":
-    setup.run(main, parse_args())
+    cli.run(main, ARGS)

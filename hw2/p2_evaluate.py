@@ -11,10 +11,28 @@ from pathlib import Path
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 
+from common import cli
+
+WEIGHTS = Path(__file__).resolve().parent / "checkpoints" / "p2.pth"
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = cli.Parser(description=__doc__)
+    parser.add_argument("--path", type=Path, default=WEIGHTS, help="a checkpoint of p2_final.py (default: hw2/checkpoints/p2.pth)")
+    parser.add_argument("--test_anno", "--test-anno", type=Path, required=True, help="a JSON with the lists images and categories")
+    parser.add_argument("--images", type=Path, help="the images' folder, if it lies elsewhere")
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    parser.set_defaults(seed=0)
+    return parser.parse_args(argv)
+
+
+if __name__ == "__main__":
+    ARGS = parse_args()  # before torch is imported: --help and a wrong argument answer at once
+
 from common import metrics, setup
 from hw2 import p2_models
 from hw2.p2_data import load_annotations
-from hw2.p2_inference import WEIGHTS
 
 
 def main(args: argparse.Namespace) -> float:
@@ -27,16 +45,5 @@ def main(args: argparse.Namespace) -> float:
     return accuracy
 
 
-def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    """The command line."""
-    parser = setup.Parser(description=__doc__)
-    parser.add_argument("--path", type=Path, default=WEIGHTS, help="a checkpoint of p2_final.py (default: hw2/checkpoints/p2.pth)")
-    parser.add_argument("--test_anno", "--test-anno", type=Path, required=True, help="a JSON with the lists images and categories")
-    parser.add_argument("--images", type=Path, help="the images' folder, if it lies elsewhere")
-    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
-    parser.set_defaults(seed=0)
-    return parser.parse_args(argv)
-
-
 if __name__ == "__main__":
-    setup.run(main, parse_args())
+    cli.run(main, ARGS)

@@ -15,6 +15,21 @@ from pathlib import Path
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 
+from common import cli
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = cli.Parser(description=__doc__)
+    parser.add_argument("--model", choices=("report", "best"), default="report")
+    cli.add_training_arguments(parser)
+    cli.add_common_arguments(parser)
+    return parser.parse_args(argv)
+
+
+if __name__ == "__main__":
+    ARGS = parse_args()  # before torch is imported: --help and a wrong argument answer at once
+
 from common import classification, metrics, results, runs, setup, training
 from common.data import Labelled, Splits
 from hw2 import p2_models, p2_ours, p2_suspects, p2_tables
@@ -88,14 +103,5 @@ def main(args: argparse.Namespace) -> dict:
     return write(args, runtime, full, recipe, history, folder, steps, test)
 
 
-def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    """The command line."""
-    parser = setup.Parser(description=__doc__)
-    parser.add_argument("--model", choices=("report", "best"), default="report")
-    setup.add_training_arguments(parser)
-    setup.add_common_arguments(parser)
-    return parser.parse_args(argv)
-
-
 if __name__ == "__main__":
-    setup.run(main, parse_args())
+    cli.run(main, ARGS)

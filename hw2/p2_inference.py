@@ -13,11 +13,25 @@ from pathlib import Path
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 
+from common import cli
+
+WEIGHTS = Path(__file__).resolve().parent / "checkpoints" / "p2.pth"
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = cli.grading_parser(__doc__, "a checkpoint of p2_final.py (default: hw2/checkpoints/p2.pth)", WEIGHTS)
+    parser.add_argument("in_dir", type=Path)
+    parser.add_argument("out_csv", type=Path)
+    return parser.parse_args(argv)
+
+
+if __name__ == "__main__":
+    ARGS = parse_args()  # before torch is imported: --help and a wrong argument answer at once
+
 from common import grading, setup
 from hw2 import p2_models
 from hw2.p2_data import SIZE
-
-WEIGHTS = Path(__file__).resolve().parent / "checkpoints" / "p2.pth"
 
 
 def main(args: argparse.Namespace) -> dict[str, int]:
@@ -29,13 +43,5 @@ def main(args: argparse.Namespace) -> dict[str, int]:
     return labels
 
 
-def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    """The command line."""
-    parser = grading.parser(__doc__, "a checkpoint of p2_final.py (default: hw2/checkpoints/p2.pth)", WEIGHTS)
-    parser.add_argument("in_dir", type=Path)
-    parser.add_argument("out_csv", type=Path)
-    return parser.parse_args(argv)
-
-
 if __name__ == "__main__":
-    setup.run(main, parse_args())
+    cli.run(main, ARGS)

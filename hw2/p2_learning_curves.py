@@ -16,6 +16,20 @@ from pathlib import Path
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 
+from common import cli
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = cli.Parser(description=__doc__)
+    cli.add_training_arguments(parser, weights=False)
+    cli.add_common_arguments(parser)
+    return parser.parse_args(argv)
+
+
+if __name__ == "__main__":
+    ARGS = parse_args()  # before torch is imported: --help and a wrong argument answer at once
+
 from common import classification, figures, results, runs, setup, training
 from common.data import Splits
 from hw2 import p2_models
@@ -118,13 +132,5 @@ def main(args: argparse.Namespace) -> dict:
     return write(args, runtime, recipe, splits, histories)
 
 
-def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    """The command line."""
-    parser = setup.Parser(description=__doc__)
-    setup.add_training_arguments(parser, weights=False)
-    setup.add_common_arguments(parser)
-    return parser.parse_args(argv)
-
-
 if __name__ == "__main__":
-    setup.run(main, parse_args())
+    cli.run(main, ARGS)

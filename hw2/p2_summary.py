@@ -10,9 +10,25 @@ import argparse
 import sys
 from pathlib import Path
 
-import torch
-
 sys.path.append(str(Path(__file__).resolve().parents[1]))
+
+from common import cli
+
+NETWORKS = ("lenet", "residual", "resnet50", "whitened", "whitened_residual")  # those of p2_models.py
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = cli.Parser(description=__doc__)
+    parser.add_argument("--model", choices=NETWORKS, default="resnet50")
+    cli.add_common_arguments(parser)
+    return parser.parse_args(argv)
+
+
+if __name__ == "__main__":
+    ARGS = parse_args()  # before torch is imported: --help and a wrong argument answer at once
+
+import torch
 
 from common import figures, results, setup
 from common.tracing import trace
@@ -77,13 +93,5 @@ def main(args: argparse.Namespace) -> dict:
     )
 
 
-def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    """The command line."""
-    parser = setup.Parser(description=__doc__)
-    parser.add_argument("--model", choices=tuple(p2_models.NETWORKS), default="resnet50")
-    setup.add_common_arguments(parser)
-    return parser.parse_args(argv)
-
-
 if __name__ == "__main__":
-    setup.run(main, parse_args())
+    cli.run(main, ARGS)

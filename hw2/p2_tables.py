@@ -4,7 +4,7 @@ import argparse
 
 from common import classification, figures, setup, training
 from common.data import Splits
-from common.runs import add_seeds, ended, keep_history, origin, repetitions
+from common.runs import ended, keep_history, origin, repetitions
 from hw2 import p2_models
 from hw2.p2_data import COURSE_SHARE, NORMALISED, load_cifar
 from hw2.p2_recipes import TABLE, Recipe
@@ -12,13 +12,6 @@ from hw2.p2_recipes import TABLE, Recipe
 ACCURACIES = ("train", "validation")
 QUICK = {"network": "lenet", "epochs": 8, "batch_size": 25, "lr": 0.02}  # the quick form: ResNet-50 would stay at chance
 QUICK_IMAGES = (180, 20)  # training and validation images of each class
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of a table's script."""
-    add_seeds(parser)
-    setup.add_training_arguments(parser)
-    setup.add_common_arguments(parser)
 
 
 def load_splits(args: argparse.Namespace, share: float = COURSE_SHARE) -> Splits:

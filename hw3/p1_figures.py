@@ -10,14 +10,6 @@ from common.data import locate
 from hw3 import p1_data, p1_models, p1_recipes
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options that say which network is shown."""
-    parser.add_argument("--arch", choices=tuple(p1_models.ARCHES), default="b16")
-    parser.add_argument("--weights", help="a file in any of the three layouts, or default: torchvision's (default: the trained network)")
-    parser.add_argument("--image-size", type=setup.positive_int, help="input pixels for --weights (default: 384, tiny 96)")
-    setup.add_common_arguments(parser)
-
-
 def load_shown(args: argparse.Namespace, runtime: setup.Runtime) -> tuple[VisionTransformer, dict]:
     """The network ready for evaluation, and what a result says of its origin: weights, settings, of our own training data and deviations.
 

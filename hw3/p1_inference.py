@@ -10,10 +10,24 @@ import argparse
 import sys
 from pathlib import Path
 
+sys.path.append(str(Path(__file__).resolve().parents[1]))
+
+from common import cli
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = cli.grading_parser(__doc__, "a p1.pth of p1_train.py (default: the one in results/)")
+    parser.add_argument("in_dir", type=Path)
+    parser.add_argument("out_csv", type=Path)
+    return parser.parse_args(argv)
+
+
+if __name__ == "__main__":
+    ARGS = parse_args()  # before torch is imported: --help and a wrong argument answer at once
+
 import torch
 from torch import Tensor
-
-sys.path.append(str(Path(__file__).resolve().parents[1]))
 
 from common import grading, setup, training
 from hw3 import p1_models
@@ -38,13 +52,5 @@ def main(args: argparse.Namespace) -> dict[str, int]:
     return labels
 
 
-def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    """The command line."""
-    parser = grading.parser(__doc__, "a p1.pth of p1_train.py (default: the one in results/)")
-    parser.add_argument("in_dir", type=Path)
-    parser.add_argument("out_csv", type=Path)
-    return parser.parse_args(argv)
-
-
 if __name__ == "__main__":
-    setup.run(main, parse_args())
+    cli.run(main, ARGS)

@@ -14,6 +14,23 @@ from pathlib import Path
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 
+from common import cli
+from hw3 import arguments
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = cli.Parser(description=__doc__)
+    parser.add_argument("--arch", choices=arguments.VIT_ARCHES, default="b16")
+    parser.add_argument("--image-size", type=cli.positive_int, help="input pixels, a multiple of the patch (default: 384, tiny 96)")
+    cli.add_training_arguments(parser)
+    cli.add_common_arguments(parser)
+    return parser.parse_args(argv)
+
+
+if __name__ == "__main__":
+    ARGS = parse_args()  # before torch is imported: --help and a wrong argument answer at once
+
 from common import classification, results, runs, setup, training
 from common.data import Splits
 from hw3 import p1_models, p1_recipes
@@ -84,15 +101,5 @@ def main(args: argparse.Namespace) -> dict:
     return write(args, runtime, recipes, weights, [first, second])
 
 
-def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    """The command line."""
-    parser = setup.Parser(description=__doc__)
-    parser.add_argument("--arch", choices=tuple(p1_models.ARCHES), default="b16")
-    parser.add_argument("--image-size", type=setup.positive_int, help="input pixels, a multiple of the patch (default: 384, tiny 96)")
-    setup.add_training_arguments(parser)
-    setup.add_common_arguments(parser)
-    return parser.parse_args(argv)
-
-
 if __name__ == "__main__":
-    setup.run(main, parse_args())
+    cli.run(main, ARGS)

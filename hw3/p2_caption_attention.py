@@ -12,9 +12,31 @@ import argparse
 import sys
 from pathlib import Path
 
-import numpy as np
-
 sys.path.append(str(Path(__file__).resolve().parents[1]))
+
+from common import cli
+from hw3 import arguments
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = cli.Parser(description=__doc__)
+    parser.add_argument("--arch", choices=arguments.CAPTION_ARCHES, default="full")
+    parser.add_argument("--weights", type=Path, help="a published checkpoint or one of ours (default: the trained network's)")
+    parser.add_argument("--vocab", type=Path, help="BERT's uncased vocab.txt, for a published checkpoint")
+    parser.add_argument("--image", type=Path, help="any picture in place of the split's first five")
+    parser.add_argument("--split", choices=("val", "train"), default="val", help="train: pictures that a small network has learnt by heart")
+    arguments.add_map_arguments(parser)
+    parser.add_argument("--save", type=Path, metavar="FILE.npz", help="keep the first picture's tokens and attention")
+    parser.add_argument("--gif", action="store_true", help="an animation for each image, a word a second")
+    cli.add_common_arguments(parser)
+    return parser.parse_args(argv)
+
+
+if __name__ == "__main__":
+    ARGS = parse_args()  # before torch is imported: --help and a wrong argument answer at once
+
+import numpy as np
 
 from common import results, setup
 from common.data import locate
@@ -86,20 +108,5 @@ def main(args: argparse.Namespace) -> dict:
     )
 
 
-def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    """The command line."""
-    parser = setup.Parser(description=__doc__)
-    parser.add_argument("--arch", choices=tuple(catr.ARCHES), default="full")
-    parser.add_argument("--weights", type=Path, help="a published checkpoint or one of ours (default: the trained network's)")
-    parser.add_argument("--vocab", type=Path, help="BERT's uncased vocab.txt, for a published checkpoint")
-    parser.add_argument("--image", type=Path, help="any picture in place of the split's first five")
-    parser.add_argument("--split", choices=("val", "train"), default="val", help="train: pictures that a small network has learnt by heart")
-    p2_maps.add_arguments(parser)
-    parser.add_argument("--save", type=Path, metavar="FILE.npz", help="keep the first picture's tokens and attention")
-    parser.add_argument("--gif", action="store_true", help="an animation for each image, a word a second")
-    setup.add_common_arguments(parser)
-    return parser.parse_args(argv)
-
-
 if __name__ == "__main__":
-    setup.run(main, parse_args())
+    cli.run(main, ARGS)

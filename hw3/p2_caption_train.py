@@ -13,12 +13,30 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
+sys.path.append(str(Path(__file__).resolve().parents[1]))
+
+from common import cli
+from hw3 import arguments
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = cli.Parser(description=__doc__)
+    parser.add_argument("--arch", choices=arguments.CAPTION_ARCHES, default="full")
+    parser.add_argument("--vocab", type=Path, help="BERT's uncased vocab.txt (default: word pieces learnt from the captions)")
+    parser.add_argument("--turns", action="store_true", help="turn each picture by a random multiple of 90 degrees, as CATR's own training")
+    cli.add_training_arguments(parser)
+    cli.add_common_arguments(parser)
+    return parser.parse_args(argv)
+
+
+if __name__ == "__main__":
+    ARGS = parse_args()  # before torch is imported: --help and a wrong argument answer at once
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from tqdm import tqdm
-
-sys.path.append(str(Path(__file__).resolve().parents[1]))
 
 from common import results, runs, setup, training
 from common.data import batches
@@ -147,16 +165,5 @@ def main(args: argparse.Namespace) -> dict:
     return write(args, runtime, recipe, model, pieces, folder, {"history": history, "settings": settings}, splits, pairs)
 
 
-def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    """The command line."""
-    parser = setup.Parser(description=__doc__)
-    parser.add_argument("--arch", choices=tuple(catr.ARCHES), default="full")
-    parser.add_argument("--vocab", type=Path, help="BERT's uncased vocab.txt (default: word pieces learnt from the captions)")
-    parser.add_argument("--turns", action="store_true", help="turn each picture by a random multiple of 90 degrees, as CATR's own training")
-    setup.add_training_arguments(parser)
-    setup.add_common_arguments(parser)
-    return parser.parse_args(argv)
-
-
 if __name__ == "__main__":
-    setup.run(main, parse_args())
+    cli.run(main, ARGS)

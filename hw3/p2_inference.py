@@ -10,9 +10,26 @@ import argparse
 import sys
 from pathlib import Path
 
-from tqdm import tqdm
-
 sys.path.append(str(Path(__file__).resolve().parents[1]))
+
+from common import cli
+from hw3 import arguments
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = cli.grading_parser(__doc__, "a checkpoint of CATR (default: the p2.pth in results/)")
+    parser.add_argument("in_dir", type=Path)
+    parser.add_argument("out_dir", type=Path)
+    parser.add_argument("--vocab", type=Path, help="BERT's uncased vocab.txt, for a published checkpoint")
+    arguments.add_map_arguments(parser)
+    return parser.parse_args(argv)
+
+
+if __name__ == "__main__":
+    ARGS = parse_args()  # before torch is imported: --help and a wrong argument answer at once
+
+from tqdm import tqdm
 
 from common import figures, grading, setup, training
 from common.data import image_files, read_image, refuse
@@ -54,15 +71,5 @@ def main(args: argparse.Namespace) -> dict[str, str]:
     return captions
 
 
-def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    """The command line."""
-    parser = grading.parser(__doc__, "a checkpoint of CATR (default: the p2.pth in results/)")
-    parser.add_argument("in_dir", type=Path)
-    parser.add_argument("out_dir", type=Path)
-    parser.add_argument("--vocab", type=Path, help="BERT's uncased vocab.txt, for a published checkpoint")
-    p2_maps.add_arguments(parser)
-    return parser.parse_args(argv)
-
-
 if __name__ == "__main__":
-    setup.run(main, parse_args())
+    cli.run(main, ARGS)

@@ -1,6 +1,5 @@
 """The maps of a caption's words: choosing, drawing and measuring them. A map is (rows, columns) and sums to 1."""
 
-import argparse
 import itertools
 import math
 
@@ -11,18 +10,11 @@ from matplotlib import colormaps
 from torch import Tensor
 
 from common import figures
-from common.setup import UsageError, positive_int
+from common.setup import UsageError
 from hw3.p2_synthetic import NAMES
 
 COLUMNS = 5
 FREQUENT = 20  # words that a result lists
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options that say which maps are shown, and of how many words."""
-    parser.add_argument("--layer", type=int, default=-1, help="decoder layer, from 0; -1 is the last")
-    parser.add_argument("--head", type=int, help="one head, from 0 (default: mean over all)")
-    parser.add_argument("--max-tokens", type=positive_int, help="at most so many tokens after the start")
 
 
 def chosen(attention: Tensor, layer: int, head: int | None) -> Tensor:

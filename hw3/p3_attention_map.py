@@ -12,12 +12,31 @@ import argparse
 import sys
 from pathlib import Path
 
+sys.path.append(str(Path(__file__).resolve().parents[1]))
+
+from common import cli
+from hw3 import arguments
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = cli.Parser(description=__doc__)
+    parser.add_argument("--image", type=Path, help="any picture in place of the three")
+    parser.add_argument("--heads", action="store_true", help="a row for each image's heads")
+    parser.add_argument("--rollout", action="store_true", help="attention through all blocks (Abnar and Zuidema, 2020)")
+    parser.add_argument("--save", type=Path, metavar="FILE.npz", help="keep logits, attention and similarity")
+    arguments.add_shown_arguments(parser)
+    cli.add_common_arguments(parser)
+    return parser.parse_args(argv)
+
+
+if __name__ == "__main__":
+    ARGS = parse_args()  # before torch is imported: --help and a wrong argument answer at once
+
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-
-sys.path.append(str(Path(__file__).resolve().parents[1]))
 
 from common import figures, results, setup
 from common.data import image_files, locate
@@ -125,16 +144,5 @@ def main(args: argparse.Namespace) -> dict:
     )
 
 
-def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    """The command line."""
-    parser = setup.Parser(description=__doc__)
-    parser.add_argument("--image", type=Path, help="any picture in place of the three")
-    parser.add_argument("--heads", action="store_true", help="a row for each image's heads")
-    parser.add_argument("--rollout", action="store_true", help="attention through all blocks (Abnar and Zuidema, 2020)")
-    parser.add_argument("--save", type=Path, metavar="FILE.npz", help="keep logits, attention and similarity")
-    p1_figures.add_arguments(parser)
-    return parser.parse_args(argv)
-
-
 if __name__ == "__main__":
-    setup.run(main, parse_args())
+    cli.run(main, ARGS)
