@@ -6,6 +6,12 @@ from pathlib import Path
 from common import cli
 
 
+def check_report(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
+    """End with exit code 2 unless models A and B come with a report, and our own best one without."""
+    if (args.report is None) != (args.model == "best"):
+        parser.error("--model A and B belong to a --report, f22a, f22b or f23; --model best to none")
+
+
 def add_embedding_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of the PCA and t-SNE figures of problem 1: whose layer is shown."""
     parser.add_argument("--report", choices=("f22a", "f22b", "f23"), required=True)

@@ -1,14 +1,12 @@
-"""The seven classes of hw1 problem 2 and their colours in masks."""
+"""The seven classes of hw1 problem 2 and their colours in masks, as tensors; as arrays, for what needs no torch, in p2_masks.py."""
 
 import torch
 from torch import Tensor
 
-CLASSES = ("urban", "agriculture", "rangeland", "forest", "water", "barren", "unknown")
-COLOURS = torch.tensor(
-    [(0, 255, 255), (255, 255, 0), (255, 0, 255), (0, 255, 0), (0, 0, 255), (255, 255, 255), (0, 0, 0)], dtype=torch.uint8
-)
-SCORED, UNKNOWN = 6, 6  # the first six classes have an IoU; the label of the seventh
-LABEL_OF_CODE = torch.tensor([6, 4, 3, 0, 6, 2, 1, 5], dtype=torch.uint8)  # by 4R + 2G + B; code 4 (red) is no class's: unknown
+from hw1 import p2_masks
+
+CLASSES, SCORED, UNKNOWN = p2_masks.CLASSES, p2_masks.SCORED, p2_masks.UNKNOWN
+COLOURS, LABEL_OF_CODE = torch.from_numpy(p2_masks.COLOURS), torch.from_numpy(p2_masks.LABEL_OF_CODE)
 
 
 def coloured(labels: Tensor) -> Tensor:

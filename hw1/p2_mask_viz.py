@@ -13,51 +13,66 @@ import argparse
 import sys
 from pathlib import Path
 
+sys.path.append(str(Path(__file__).resolve().parents[1]))
+
+from common import cli
+from hw1 import arguments, p2_masks
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = cli.Parser(description=__doc__)
+    parser.add_argument("--report", choices=("f22a", "f22b", "f23"))
+    parser.add_argument("--model", choices=("A", "B", "best"), default="B", help="whose stages (default: B; best: our own)")
+    parser.add_argument("--image", type=Path, metavar="X_sat.jpg", help="draw this image alone, with --mask")
+    parser.add_argument("--mask", type=Path, metavar="Y.png")
+    cli.add_common_arguments(parser)
+    args = parser.parse_args(argv)
+    if (args.image is None) != (args.mask is None):
+        parser.error("--image and --mask belong together: give both, or neither and --report")
+    if not args.image:
+        arguments.check_report(parser, args)
+    return args
+
+
+if __name__ == "__main__":
+    ARGS = parse_args()  # before torch is imported: --help and a wrong argument answer at once
+    if ARGS.image:  # one overlay needs no torch either
+        cli.run(p2_masks.draw_overlay, ARGS)
+        sys.exit()
+
 import numpy as np
 import torch
-import torch.nn.functional as F
 from matplotlib.patches import Patch
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-sys.path.append(str(Path(__file__).resolve().parents[1]))
-
 from common import figures, results, setup
-from common.data import locate, read_image
+from common.data import locate
 from common.setup import UsageError
 from hw1 import p2_models, p2_recipes, p2_synthetic
-from hw1.p2_classes import CLASSES, COLOURS, UNKNOWN, coloured
-from hw1.p2_data import LAYOUT, SIZE, load_some, read_mask, shrink_image
+from hw1.p2_data import LAYOUT, SIZE, load_some, shrink_image
+from hw1.p2_masks import CLASSES, COLOURS, overlay
 
 TILES = ("0013", "0062", "0104")
 REPORTED = {"f22a": {"early": 0.548221, "middle": 0.686392, "final": 0.730315}}
 STAGES = ("early", "middle", "final")
-TINT, EDGE = 0.3, 5  # the share of a class's colour in its region; pixels of width of a region's edge
 
 
-def overlay(image: Tensor, labels: Tensor) -> Tensor:
-    """The image, uint8 (3, H, W), with each class's region tinted and its edge opaque; unknown regions stay as they are."""
-    colours, known = coloured(labels).float(), labels != UNKNOWN
-    levels = F.pad(labels.float()[None, None], (EDGE // 2,) * 4, mode="replicate")
-    edge = (F.max_pool2d(levels, EDGE, 1) != -F.max_pool2d(-levels, EDGE, 1))[0, 0]
-    mixed = torch.where(edge, colours, (1 - TINT) * image + TINT * colours)
-    return torch.where(known, mixed, image.float()).round().to(torch.uint8)
-
-
-def show(axes, pixels: Tensor, title: str) -> None:
-    """Draw uint8 pixels (3, H, W) without axes."""
-    axes.imshow(pixels.permute(1, 2, 0).numpy())
+def show(axes, pixels: np.ndarray, title: str) -> None:
+    """Draw uint8 pixels (H, W, 3) without axes."""
+    axes.imshow(pixels)
     axes.set_title(title)
     axes.axis("off")
 
 
-def draw_tile(name: str, image: Tensor, truth: Tensor, stages: list[tuple[dict, Tensor]]):
+def draw_tile(name: str, image: np.ndarray, truth: np.ndarray, stages: list[tuple[dict, np.ndarray]]):
     """A tile's figure: image and truth, then for each stage, (the epoch's numbers, labels), the mask above the overlay."""
     figure, grid = figures.new_figure(2, 1 + len(stages), height=6.0)
     show(grid[0, 0], image, f"{name}_sat")
-    show(grid[1, 0], coloured(truth), "truth")
+    show(grid[1, 0], COLOURS[truth], "truth")
     for column, (numbers, labels) in enumerate(stages, 1):
-        show(grid[0, column], coloured(labels), f"epoch {numbers['epoch']}, mIoU {numbers['validation_miou']:.4f}")
+        show(grid[0, column], COLOURS[labels], f"epoch {numbers['epoch']}, mIoU {numbers['validation_miou']:.4f}")
         show(grid[1, column], overlay(image, labels), "overlay")
     patches = [
         Patch(facecolor=colour, edgecolor="black", linewidth=0.5, label=label)
@@ -67,9 +82,9 @@ def draw_tile(name: str, image: Tensor, truth: Tensor, stages: list[tuple[dict, 
     return figure
 
 
-def frame(image: Tensor, labels: Tensor, words: str) -> np.ndarray:
+def frame(image: np.ndarray, labels: np.ndarray, words: str) -> np.ndarray:
     """One picture of a tile's GIF: the overlay at half its size with `words` above it, uint8 (H, W, 3)."""
-    picture = Image.fromarray(overlay(image, labels).permute(1, 2, 0).numpy())
+    picture = Image.fromarray(overlay(image, labels))
     picture = picture.resize((picture.width // 2, picture.height // 2))
     canvas = Image.new("RGB", (picture.width, picture.height + 20), "white")
     canvas.paste(picture, (0, 20))
@@ -94,24 +109,24 @@ def load_stages(args: argparse.Namespace, folder: Path, runtime: setup.Runtime) 
 
 
 @setup.evaluation()
-def predict(model: torch.nn.Module, image: Tensor, runtime: setup.Runtime) -> Tensor:
+def predict(model: torch.nn.Module, image: Tensor, runtime: setup.Runtime) -> np.ndarray:
     """Labels, uint8 (512, 512), of one image, uint8 (3, S, S)."""
     logits = p2_models.logits_at(model, image[None].to(runtime.device), (SIZE, SIZE))
-    return logits.max(1).indices[0].to(torch.uint8).cpu()
+    return logits.max(1).indices[0].to(torch.uint8).cpu().numpy()
 
 
-def draw_item(args: argparse.Namespace) -> dict:
-    """Draw the report's three tiles at the run's stages; returns the result."""
+def main(args: argparse.Namespace) -> dict:
+    """Draw the report's three tiles at the run's stages; returns the result. One overlay is p2_masks.draw_overlay's."""
     runtime = setup.start(args)
-    p2_recipes.recipe(args.report, args.model)
     tiles, name = load_some(args.data, TILES), locate(args.data, LAYOUT, p2_synthetic.draw_p2)[1]
     run, stages = load_stages(args, p2_recipes.run_folder(args, name), runtime)
     drawn, moving = {}, {}
     for tile, image, truth in zip(tiles.names, tiles.images, tiles.labels, strict=True):
         small = shrink_image(image, (run["settings"]["image_size"],) * 2)
         masks = [(numbers, predict(model, small, runtime)) for numbers, model in stages]
-        drawn[f"-{tile}"] = draw_tile(tile, image, truth, masks)
-        moving[f"-{tile}"] = [frame(image, m, f"{tile}  epoch {n['epoch']}  mIoU {n['validation_miou']:.4f}") for n, m in masks]
+        pixels = image.permute(1, 2, 0).numpy()
+        drawn[f"-{tile}"] = draw_tile(tile, pixels, truth.numpy(), masks)
+        moving[f"-{tile}"] = [frame(pixels, m, f"{tile}  epoch {n['epoch']}  mIoU {n['validation_miou']:.4f}") for n, m in masks]
     miou = dict(zip(STAGES, (numbers["validation_miou"] for numbers, _ in stages), strict=False))
     item = p2_recipes.item(args.report, 4)
     return results.write_result(
@@ -131,38 +146,5 @@ def draw_item(args: argparse.Namespace) -> dict:
     )
 
 
-def draw_single(args: argparse.Namespace) -> dict:
-    """One image with one mask; returns {"file": the overlay's path}. Raises UsageError if one cannot be read or their sizes differ."""
-    try:
-        image, labels = read_image(args.image), read_mask(args.mask)
-    except ValueError as error:
-        raise UsageError(f"{args.image} or {args.mask} is {error}; give a JPEG or PNG image and a PNG mask") from None
-    if image.shape[1:] != labels.shape:
-        raise UsageError(f"{args.image} has {image.shape[2]}x{image.shape[1]} pixels, {args.mask} {labels.shape[1]}x{labels.shape[0]}")
-    path = args.out / f"{args.image.stem}_overlay.png"
-    with setup.replacing(path) as temporary:
-        Image.fromarray(overlay(image, labels).permute(1, 2, 0).numpy()).save(temporary, "PNG")
-    print(f"wrote {path}")
-    return {"file": path}
-
-
-def main(args: argparse.Namespace) -> dict:
-    """Draw a report's item, or one overlay with --image and --mask."""
-    if (args.image is None) != (args.mask is None):
-        raise UsageError("--image and --mask belong together: give both, or neither and --report")
-    return draw_single(args) if args.image else draw_item(args)
-
-
-def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    """The command line."""
-    parser = setup.Parser(description=__doc__)
-    parser.add_argument("--report", choices=("f22a", "f22b", "f23"))
-    parser.add_argument("--model", choices=("A", "B", "best"), default="B", help="whose stages (default: B; best: our own)")
-    parser.add_argument("--image", type=Path, metavar="X_sat.jpg", help="draw this image alone, with --mask")
-    parser.add_argument("--mask", type=Path, metavar="Y.png")
-    setup.add_common_arguments(parser)
-    return parser.parse_args(argv)
-
-
 if __name__ == "__main__":
-    setup.run(main, parse_args())
+    cli.run(main, ARGS)

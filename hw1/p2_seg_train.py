@@ -14,6 +14,7 @@ from pathlib import Path
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 
 from common import cli
+from hw1 import arguments
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -24,7 +25,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--image-size", type=cli.positive_int, help="input pixels, a multiple of 32, for smaller machines (default: 512)")
     cli.add_training_arguments(parser)
     cli.add_common_arguments(parser)
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    arguments.check_report(parser, args)
+    return args
 
 
 if __name__ == "__main__":

@@ -28,7 +28,10 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     arguments.add_backbone_arguments(parser)
     cli.add_training_arguments(parser, weights=False)
     cli.add_common_arguments(parser)
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    if args.exclude and not args.supervised:
+        parser.error("--exclude is for labelled images; give --supervised with it")
+    return args
 
 
 if __name__ == "__main__":
@@ -220,8 +223,6 @@ def excluded_file(args: argparse.Namespace, source: p3_data.Source) -> Path | No
 def main(args: argparse.Namespace) -> dict:
     """Pre-train one backbone; returns the result, or the last epoch's numbers of supervised training."""
     runtime = setup.start(args)
-    if args.exclude and not args.supervised:
-        raise setup.UsageError("--exclude is for labelled images; give --supervised with it")
     return (pretrain_supervised if args.supervised else pretrain)(args, runtime, p3_data.find(args))
 
 

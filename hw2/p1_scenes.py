@@ -32,7 +32,10 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--tiny-metric", choices=metrics_known[:3], default="l1", help="between tiny images")
     parser.add_argument("--tiny-k", type=cli.positive_int, default=5, help="neighbours of a tiny image")
     cli.add_common_arguments(parser)
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    if args.assign > args.vocab_size:
+        parser.error(f"--assign {args.assign} is more than the {args.vocab_size} words; give a smaller one")
+    return args
 
 
 if __name__ == "__main__":
@@ -128,8 +131,6 @@ def main(args: argparse.Namespace) -> dict:
     name, train, test = load_scenes(args.data, args.dataset_path)
     if args.quick:
         train, test = train.first_per_class(QUICK["train"]), test.first_per_class(QUICK["test"])
-    if args.assign > args.vocab_size:
-        raise setup.UsageError(f"--assign {args.assign} is more than the {args.vocab_size} words; give a smaller one")
     wanted = list(REPORTED) if args.feature == "both" else [args.feature]
     confusions, accuracy = {}, {}
     for feature in wanted:

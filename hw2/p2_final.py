@@ -24,7 +24,10 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--model", choices=("report", "best"), default="report")
     cli.add_training_arguments(parser)
     cli.add_common_arguments(parser)
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    if args.model == "best" and args.weights not in (None, "none"):
+        parser.error(f"--weights {args.weights}: --model best starts from random weights; leave it out")
+    return args
 
 
 if __name__ == "__main__":
@@ -91,8 +94,6 @@ def main(args: argparse.Namespace) -> dict:
     full = OURS if args.model == "best" else FINAL
     quick = p2_ours.QUICK if args.model == "best" else p2_tables.QUICK
     recipe = replace(full, **(quick if args.quick else {}) | training.changes(args))
-    if args.model == "best" and args.weights not in (None, "none"):
-        raise setup.UsageError(f"--weights {args.weights}: --model best starts from random weights; leave it out")
     weights = "none" if args.model == "best" else p2_tables.starting_weights(args, recipe)
     share = p2_ours.TRAIN_SHARE if args.model == "best" else COURSE_SHARE
     splits, test = p2_tables.load_splits(args, share), load_public_test(args.data)

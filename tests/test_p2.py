@@ -13,8 +13,9 @@ from torchvision import models
 from torchvision.io import decode_jpeg, read_file
 
 from common.augment import Symmetries
+from common.data import read_image
 from common.setup import UsageError, load_checkpoint
-from hw1 import p2_architecture, p2_data, p2_mask_viz, p2_models, p2_recipes, p2_seg_train, p2_synthetic
+from hw1 import p2_architecture, p2_data, p2_mask_viz, p2_masks, p2_models, p2_recipes, p2_seg_train, p2_synthetic
 from hw1.p2_classes import COLOURS, UNKNOWN
 
 REPORTS = [("f22a", "A"), ("f22a", "B"), ("f22b", "A"), ("f22b", "B"), ("f23", "A"), ("f23", "B")]
@@ -280,11 +281,25 @@ def test_missing_stages_name_the_command(land, tmp_path):
 
 
 def test_overlay_tints_regions_and_draws_opaque_edges():
-    image, labels = torch.full((3, 20, 40), 100, dtype=torch.uint8), torch.zeros(20, 40, dtype=torch.uint8)
+    image, labels = np.full((20, 40, 3), 100, np.uint8), np.zeros((20, 40), np.uint8)
     labels[:, 20:] = UNKNOWN
-    drawn = p2_mask_viz.overlay(image, labels)
-    assert drawn[:, 10, 5].tolist() == [70, 146, 146] and drawn[:, 10, 19].tolist() == [0, 255, 255]
-    assert drawn[:, 10, 17].tolist() == [70, 146, 146] and (drawn[:, :, 20:] == 100).all()
+    drawn = p2_masks.overlay(image, labels)
+    assert drawn[10, 5].tolist() == [70, 146, 146] and drawn[10, 19].tolist() == [0, 255, 255]
+    assert drawn[10, 17].tolist() == [70, 146, 146] and (drawn[:, 20:] == 100).all()
+
+
+def test_pictures_and_masks_are_the_same_without_torch(land, tmp_path):
+    folder = land / "hw1_data/p2_data/validation"
+    labels = p2_data.read_mask(folder / "0000_mask.png")
+    assert np.array_equal(p2_masks.read_labels(folder / "0000_mask.png"), labels.numpy()) and np.unique(labels).size > 1
+    with Image.open(folder / "0000_sat.jpg") as picture:
+        colours = picture.convert("RGB")
+    for name, mode in (("rgb.png", "RGB"), ("grey.jpg", "L"), ("palette.png", "P"), ("alpha.png", "RGBA"), ("cmyk.jpg", "CMYK")):
+        colours.convert(mode).save(tmp_path / name)
+    deep = np.arange(2**16, dtype=np.uint16).reshape(256, 256)
+    Image.fromarray(deep).save(tmp_path / "deep.png")
+    for path in [folder / "0000_sat.jpg", *tmp_path.iterdir()]:
+        assert np.array_equal(p2_masks.read_rgb(path), read_image(path).permute(1, 2, 0).numpy()), path.name
 
 
 def test_single_overlay_of_the_users_files(land, tmp_path):

@@ -5,6 +5,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from PIL import Image
 
 from common.setup import ROOT
 from hw2 import p2_models, p2_summary
@@ -39,6 +40,43 @@ def test_help_and_a_wrong_argument_need_no_torch(started, script):
     shown, refused = started[script, "--help"], started[script, "--nonsense"]
     assert (shown.returncode, shown.stderr) == (0, "") and shown.stdout.startswith("usage: ")
     assert refused.returncode == 2 and refused.stderr.startswith("error: ") and refused.stderr.count("\n") == 1, refused.stderr
+
+
+@pytest.mark.parametrize(
+    ("script", "options"),
+    [
+        ("hw1/p1_train.py", ["--model", "A"]),
+        ("hw1/p2_seg_train.py", ["--model", "best", "--report", "f23"]),
+        ("hw1/p2_mask_viz.py", []),
+        ("hw1/p2_mask_viz.py", ["--image", "0000_sat.jpg"]),
+        ("hw1/p3_ssl_pretrain.py", ["--exclude", "dropped.csv"]),
+        ("hw2/p1_scenes.py", ["--assign", "3", "--vocab-size", "2"]),
+        ("hw2/p2_final.py", ["--model", "best", "--weights", "default"]),
+    ],
+)
+def test_arguments_that_exclude_each_other_need_no_torch(script, options):
+    done = run_light(script, *options)
+    assert done.returncode == 2 and done.stderr.startswith("error: --") and done.stderr.count("\n") == 1, done.stderr
+
+
+def test_overlay_of_one_mask_needs_no_torch(tmp_path):
+    image, mask = tmp_path / "0000_sat.jpg", tmp_path / "0000.png"
+    Image.new("RGB", (64, 48), (100, 100, 100)).save(image)
+    Image.new("RGB", (64, 48), (0, 255, 255)).save(mask)
+    done = run_light("hw1/p2_mask_viz.py", "--image", image, "--mask", mask, "--out", tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    with Image.open(tmp_path / "out/0000_sat_overlay.png") as picture:
+        assert (picture.size, picture.getpixel((32, 24))) == ((64, 48), (70, 146, 146))
+    Image.new("L", (64, 48), 6).save(mask)
+    done = run_light("hw1/p2_mask_viz.py", "--image", image, "--mask", mask, "--out", tmp_path / "none")
+    assert done.returncode == 2 and "0000.png is grey" in done.stderr and done.stderr.count("\n") == 1
+    assert not (tmp_path / "none").exists()
+
+
+def test_results_page_needs_no_torch(tmp_path):
+    (tmp_path / "f22a-1.2.json").write_text('{"item": "f22a 1.2", "reproduced": {"A": 0.5}}')
+    done = run_light("common/page.py", "--out", tmp_path)
+    assert done.returncode == 0 and "f22a 1.2" in (tmp_path / "index.html").read_text(), done.stderr
 
 
 def test_choices_are_those_of_the_networks():

@@ -1,0 +1,74 @@
+"""Masks of hw1 problem 2 as numpy arrays, read by Pillow and laid over their image, without torch. As tensors: p2_classes, p2_data."""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from common.cli import UsageError, replacing
+
+CLASSES = ("urban", "agriculture", "rangeland", "forest", "water", "barren", "unknown")
+COLOURS = np.array([(0, 255, 255), (255, 255, 0), (255, 0, 255), (0, 255, 0), (0, 0, 255), (255, 255, 255), (0, 0, 0)], np.uint8)
+SCORED, UNKNOWN = 6, 6  # the first six classes have an IoU; the label of the seventh
+LABEL_OF_CODE = np.array([6, 4, 3, 0, 6, 2, 1, 5], np.uint8)  # by 4R + 2G + B; code 4 (red) is no class's: unknown
+TINT, EDGE = 0.3, 5  # the share of a class's colour in its region; pixels of width of a region's edge
+
+
+def read_rgb(path: Path) -> np.ndarray:
+    """Decode any PNG or JPEG, as common.data.read_image does, to uint8 (H, W, 3). Raises ValueError if it cannot be read."""
+    try:
+        with Image.open(path) as picture:
+            if picture.mode.startswith("I"):  # 16 bits, which Pillow's own conversion cuts off at 255
+                grey = (np.asarray(picture) >> 8).astype(np.uint8)
+                return np.stack([grey] * 3, 2)
+            return np.asarray(picture.convert("RGB"))
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise ValueError(f"unreadable ({type(error).__name__})") from None
+
+
+def read_labels(path: Path) -> np.ndarray:
+    """A mask's labels, uint8 (H, W) of 0 to 6, each channel thresholded at 128 as the course does.
+
+    Raises ValueError if it cannot be read, or holds the classes' numbers as grey values: all of it would be unknown.
+    """
+    colours = read_rgb(path)
+    if 0 < colours.max() < len(CLASSES) and (colours == colours[..., :1]).all():
+        raise ValueError("grey, with the classes' numbers in place of their colours")
+    bits = colours >> 7
+    return LABEL_OF_CODE[bits[..., 0] * 4 + bits[..., 1] * 2 + bits[..., 2]]
+
+
+def overlay(image: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """The image, uint8 (H, W, 3), with each class's region tinted and its edge opaque; unknown regions stay as they are."""
+    colours, known = COLOURS[labels].astype(np.float32), (labels != UNKNOWN)[..., None]
+    edge = (window(labels, np.maximum) != window(labels, np.minimum))[..., None]
+    mixed = np.where(edge, colours, np.float32(1 - TINT) * image + np.float32(TINT) * colours)
+    return np.where(known, mixed, image).round().astype(np.uint8)
+
+
+def window(labels: np.ndarray, most: np.ufunc) -> np.ndarray:
+    """np.maximum or np.minimum over the EDGE x EDGE pixels around each."""
+    for axis, length in enumerate(labels.shape):
+        widths = [(EDGE // 2 if i == axis else 0,) * 2 for i in range(2)]
+        padded = np.pad(labels, widths, mode="edge")
+        labels = most.reduce([padded.take(range(i, i + length), axis) for i in range(EDGE)])
+    return labels
+
+
+def draw_overlay(args: argparse.Namespace) -> dict:
+    """One image with one mask; returns {"file": the overlay's path}. Raises UsageError if one cannot be read or their sizes differ."""
+    try:
+        path = args.image
+        image = read_rgb(path)
+        path = args.mask
+        labels = read_labels(path)
+    except ValueError as error:
+        raise UsageError(f"{path} is {error}; give a JPEG or PNG image, and a PNG mask in the classes' colours") from None
+    if image.shape[:2] != labels.shape:
+        raise UsageError(f"{args.image} has {image.shape[1]}x{image.shape[0]} pixels, {args.mask} {labels.shape[1]}x{labels.shape[0]}")
+    path = args.out / f"{args.image.stem}_overlay.png"
+    with replacing(path) as temporary:
+        Image.fromarray(overlay(image, labels)).save(temporary, "PNG")
+    print(f"wrote {path}")
+    return {"file": path}
