@@ -36,7 +36,7 @@ from common.cli import (
     writable_folder,
 )
 
-__all__ = [  # what else than this file's own is called by this file's name: cli.py is the part of it that needs no torch
+__all__ = [  # cli.py's, which files that import torch anyway take from here
     "DEFAULT_OUT",
     "Incomplete",
     "Parser",
