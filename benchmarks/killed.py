@@ -67,8 +67,10 @@ def check_files(folder: Path) -> None:
 
 
 def history(folder: Path) -> list[dict]:
-    """A training's history without its times."""
-    return [{key: value for key, value in epoch.items() if key != "seconds"} for epoch in load_checkpoint(folder, "")["history"]]
+    """A training's history without its times and the commit, which may change under a long run of this program."""
+    return [
+        {key: value for key, value in epoch.items() if key not in ("seconds", "commit")} for epoch in load_checkpoint(folder, "")["history"]
+    ]
 
 
 def same_training(one: Path, other: Path) -> bool:
