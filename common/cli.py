@@ -6,6 +6,7 @@ imports the standard library alone.
 
 import argparse
 import contextlib
+import glob
 import os
 import sys
 import tempfile
@@ -121,6 +122,7 @@ def replacing(path: Path):
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")  # no .png that a killed run would leave to a grader's `*.png`
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        remove_leftovers(path)
         yield temporary
         os.replace(temporary, path)
     except OSError as error:
@@ -128,6 +130,28 @@ def replacing(path: Path):
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def remove_leftovers(path: Path) -> None:
+    """Remove the temporary files for `path` whose process no longer runs: a killed one leaves them, and they would grow in number."""
+    with contextlib.suppress(OSError):
+        for left in path.parent.glob(f".{glob.escape(path.name)}.*.part"):
+            pid = left.name.split(".")[-2]
+            if pid.isdecimal() and not is_running(int(pid)):
+                left.unlink(missing_ok=True)
+
+
+def is_running(pid: int) -> bool:
+    """Whether this machine has such a process; taken as running where that cannot be found out."""
+    if os.name != "posix":  # elsewhere os.kill would end it
+        return True
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):
+        return True
+    return True
 
 
 def writable_folder(path: Path) -> Path:

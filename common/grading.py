@@ -10,7 +10,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from common.augment import Resize
-from common.data import image_files, read_image
+from common.data import by_colour, image_files, read_image
 from common.setup import Incomplete, UsageError, replacing
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
@@ -25,7 +25,7 @@ def refuse_same_folder(in_dir: Path, out_dir: Path) -> None:
 
 def squeezed(image: Tensor, size: int) -> Tensor:
     """Both sides resized to `size`: (3, H, W) to float (3, size, size)."""
-    return Resize(size)(image[None], torch.empty(1, 0))[0].float()
+    return by_colour(image, lambda part: Resize(size)(part[None], torch.empty(1, 0))[0].float())
 
 
 def read_batch(paths: list[Path], size: int, resize: Callable) -> tuple[Tensor, list[str], list[str]]:

@@ -34,6 +34,13 @@ def checkpoints(args: argparse.Namespace, data: str) -> list[Path]:
     return [folder / name for name in run["checkpoints"]]
 
 
+def refuse_few(split: Labelled, least: int) -> None:
+    """Raise UsageError if a figure of a split has fewer images than it needs, or all are of one class."""
+    if len(split) < least or len(split.target.unique()) < 2:
+        found = f"{len(split)} validation images of {len(split.target.unique())} classes"
+        raise setup.UsageError(f"{found} are too few: the figure needs {least} of two classes; add some")
+
+
 @setup.evaluation()
 def embed(path: Path, split: Labelled, runtime: setup.Runtime, batch_size: int = 250) -> tuple[Embedding, dict]:
     """Run a checkpoint's network over a split; returns the embedding and the settings of the training."""

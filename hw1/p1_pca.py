@@ -34,6 +34,7 @@ from common.data import P1_CLASSES
 from hw1 import p1_embedding, p1_recipes
 
 MIXED = 0.0  # a silhouette below this: the average image lies nearer to another class than to its own
+LEAST = 11  # images: each has ten neighbours
 
 
 def pca(feats: torch.Tensor) -> tuple[torch.Tensor, list[float]]:
@@ -59,6 +60,7 @@ def main(args: argparse.Namespace) -> dict:
     """Draw the figure and measure its claim; returns the result."""
     runtime = setup.start(args)
     splits = p1_recipes.load_splits(args)
+    p1_embedding.refuse_few(splits.validation, LEAST)
     path = p1_embedding.checkpoints(args, splits.name)[-1]
     embedding, settings = p1_embedding.embed(path, splits.validation, runtime)
     points, shares = pca(embedding.feats)

@@ -39,6 +39,7 @@ F23_REPORTED = {"first": (0.0204, 3.9176), "middle": (0.65, 1.5015), "last": (0.
 ITEMS = {"f22a": "f22a 1.6", "f22b": "f22b 1.5-tsne", "f23": "f23 1.6"}
 STAGES = ("first", "middle", "last")
 PERPLEXITY = 30  # no report states one; van der Maaten's and scikit-learn's default
+LEAST = 50  # images: t-SNE begins from as many principal components
 
 
 def tsne(feats: torch.Tensor, seed: int) -> torch.Tensor:
@@ -99,6 +100,7 @@ def main(args: argparse.Namespace) -> dict:
     """Draw the figure and measure its claims; returns the result."""
     runtime = setup.start(args)
     splits = p1_recipes.load_splits(args)
+    p1_embedding.refuse_few(splits.validation, LEAST)
     paths = p1_embedding.checkpoints(args, splits.name)
     if len(paths) != len(STAGES):
         raise setup.UsageError(

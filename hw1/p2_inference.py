@@ -43,13 +43,14 @@ from torchvision.io import encode_png
 from tqdm import tqdm
 
 from common import grading, setup
-from common.data import image_files, read_image
+from common.data import LARGE_PIXELS, image_files, pixel_count, read_image
 from common.setup import UsageError
 from hw1 import p2_models
 from hw1.p2_classes import coloured
 from hw1.p2_data import SIZE, shrink_image
 
 BATCH = 8
+AHEAD = 64_000_000  # pixels that may wait decoded, beside the one picture that is worked on
 LARGE, MARGIN = 1024, 64  # pixels: the longest side that goes through in one piece; what a window's border does not decide
 
 
@@ -119,15 +120,17 @@ def decode(path: Path) -> Tensor | str:
 
 
 def decoded(pool: ThreadPoolExecutor, files: list[Path], ahead: int) -> Iterator[tuple[Path, Tensor | str]]:
-    """Each file with what `decode` gives, in order, at most `ahead` of them decoded before they are asked for."""
-    waiting: list[tuple[Path, Future]] = []
+    """Each file with what `decode` gives, in order, at most `ahead` of them and AHEAD pixels decoded before they are asked for."""
+    waiting: list[tuple[Path, Future, int]] = []
     for path in files:
-        waiting.append((path, pool.submit(decode, path)))
-        if len(waiting) > ahead:
-            first, image = waiting.pop(0)
+        pixels = pixel_count(path)
+        while waiting and (len(waiting) > ahead or sum(count for _, _, count in waiting) + pixels > AHEAD):
+            first, image, _ = waiting.pop(0)
             yield first, image.result()
-    for path, image in waiting:
-        yield path, image.result()
+        waiting.append((path, pool.submit(decode, path), pixels))
+    while waiting:
+        first, image, _ = waiting.pop(0)
+        yield first, image.result()
 
 
 def batches_of_one_size(images: Iterator[tuple[Path, Tensor]]) -> Iterator[tuple[list[Path], list[Tensor]]]:
@@ -158,6 +161,9 @@ def segment(files: dict[Path, Path], model: nn.Module, scale: float, runtime: se
             for done in writing:
                 done.result()
             writing = [pool.submit(write_mask, files[path], label) for path, label in zip(paths, labels, strict=True)]
+            if images[0][0].numel() > LARGE_PIXELS:  # the next one is not decoded beside this one's mask
+                writing.pop().result()
+            del images, labels
             bar.update(len(paths))
         for done in writing:
             done.result()

@@ -32,10 +32,10 @@ if __name__ == "__main__":
 from tqdm import tqdm
 
 from common import figures, grading, setup, training
-from common.data import image_files, read_image, refuse
+from common.data import LARGE_PIXELS, image_files, read_image, refuse
 from hw3 import catr, p2_maps, p2_models
 from hw3.p2_data import prepared
-from hw3.pictures import SUFFIXES
+from hw3.pictures import SUFFIXES, shrunk
 
 WEIGHTS = ("hw3-p2-full/p2.pth", "hw3-p2-small/p2.pth")
 REMEDY = "make it with p2_caption_train.py, on a machine without a GPU with --arch small, or name a checkpoint of CATR with --weights"
@@ -46,7 +46,8 @@ def draw_one(path: Path, out: Path, model: catr.CATR, pieces, args: argparse.Nam
     image = read_image(path)
     caption = catr.greedy(model, [prepared(image, model.config.side).to(runtime.device)], args.max_tokens)[0]
     maps = p2_maps.chosen(caption.attention, args.layer, args.head)
-    figures.save(p2_maps.draw(image, pieces.words(caption.tokens), maps), out)
+    shown = shrunk(image) if image[0].numel() > LARGE_PIXELS else image
+    figures.save(p2_maps.draw(shown, pieces.words(caption.tokens), maps), out)
     return pieces.text(caption.tokens)
 
 

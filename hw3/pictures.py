@@ -8,10 +8,11 @@ from torch import Tensor
 from torchvision.transforms.functional import resize
 from tqdm import tqdm
 
-from common.data import read_image, refuse
+from common.data import by_colour, read_image, refuse
 from common.setup import UsageError
 
 LARGEST = 448  # pixels of the shorter side that are kept in memory: what random crops for 384 px need
+LONGEST = 8 * LARGEST
 SUFFIXES = (".jpg", ".jpeg", ".png")
 
 
@@ -41,11 +42,19 @@ def decode(folder: Path, files: list[Path]) -> Pictures:
     for path in tqdm(files, f"decoding {folder.name}", disable=None, leave=False):
         try:
             image = read_image(path)
-            images.append(resize(image, [LARGEST], antialias=True) if min(image.shape[1:]) > LARGEST else image)
+            images.append(shrunk(image))
         except ValueError as error:
             problems.append(f"{path.name} {error}")
     refuse(folder, problems)
     return Pictures(images)
+
+
+def shrunk(image: Tensor) -> Tensor:
+    """A picture, uint8 (3, H, W), with a shorter side of 448 pixels at most, and a longer one of 3,584: a strip gets thinner."""
+    short, long = sorted(image.shape[1:])
+    if long * min(1, LARGEST / short) > LONGEST:
+        return by_colour(image, lambda part: resize(part, [max(1, side * LONGEST // long) for side in image.shape[1:]], antialias=True))
+    return by_colour(image, lambda part: resize(part, [LARGEST], antialias=True)) if short > LARGEST else image
 
 
 def read_one(path: Path) -> Tensor:

@@ -1,0 +1,30 @@
+"""The short form of benchmarks/killed.py, and what becomes of the leftovers of killed processes."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+from conftest import run_script
+
+from common import setup
+
+
+def test_killed_and_full_disks_leave_whole_files_and_the_same_training():
+    pytest.importorskip("resource", reason="a file size limit stands for the full disk, and Windows has none")
+    done = run_script("benchmarks/killed.py", "--kills", "2")
+    assert done.returncode == 0, done.stderr
+    assert [line.split(":")[0] for line in done.stdout.splitlines()[-4:]] == ["training", "p2_inference", "decoding cache", "figure"]
+    assert done.stdout.count("2 killed, 2 disk full") == 4
+
+
+def test_leftovers_of_ended_processes_are_removed(tmp_path):
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    for pid in (ended.pid, os.getppid()):
+        (tmp_path / f".a[1].txt.{pid}.part").write_text("half")
+    (tmp_path / f".b.txt.{ended.pid}.part").write_text("another file's")
+    with setup.replacing(tmp_path / "a[1].txt") as temporary:
+        temporary.write_text("whole")
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names == {"a[1].txt", f".a[1].txt.{os.getppid()}.part", f".b.txt.{ended.pid}.part"}
