@@ -10,6 +10,7 @@ import glob
 import os
 import sys
 import tempfile
+import zlib
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -88,6 +89,8 @@ def grading_parser(description: str, weights: str, default: Path | None = None) 
 def run(main, args: argparse.Namespace) -> None:
     """Call `main(args)` and leave the process with exit code 0, 1 (failure), 2 (wrong use, one line on stderr) or 130 (Ctrl-C)."""
     code = 0
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="backslashreplace")  # names of files may hold bytes that are no UTF-8
     try:
         main(args)
     except UsageError as error:
@@ -130,6 +133,34 @@ def replacing(path: Path):
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+SIGNATURE = b"tEXtSoftware\0course-reports"  # type and content of a PNG chunk, whose length and checksum stand around it
+
+
+def signed_png(png: bytes) -> bytes:
+    """A PNG file with our signature after its header: a later run may replace it, and no picture that somebody else made."""
+    chunk = (len(SIGNATURE) - 4).to_bytes(4, "big") + SIGNATURE + zlib.crc32(SIGNATURE).to_bytes(4, "big")
+    return png[:33] + chunk + png[33:]
+
+
+def is_signed(path: Path) -> bool:
+    """Whether a picture is one of ours."""
+    with contextlib.suppress(OSError), open(path, "rb") as file:
+        return SIGNATURE in file.read(100)
+    return False
+
+
+def writable_file(path: Path, name: str) -> None:
+    """Raise UsageError now, not after minutes of work, if the file that the argument `name` gives cannot be written."""
+    path = Path(path)
+    if path.is_dir():
+        raise UsageError(f"{name} {path} is a folder; give the name of a file")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=path.parent).close()
+    except OSError as error:
+        raise UsageError(f"{name} {path} cannot be written: {error.strerror or error}; choose another path") from error
 
 
 def remove_leftovers(path: Path) -> None:

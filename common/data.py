@@ -5,7 +5,6 @@ What the data folder lacks is drawn by `synthetic.py` in the same layout and rea
 """
 
 import contextlib
-import csv
 import hashlib
 import json
 import os
@@ -24,6 +23,7 @@ from torchvision.transforms.functional import center_crop, pil_to_tensor, resize
 from tqdm import tqdm
 
 from common import synthetic
+from common.files import image_files, read_csv, refuse, whole_number
 from common.setup import ROOT, UsageError, load_checkpoint, log, one_process_first, rank, save_checkpoint, world_size
 
 P1_CLASSES, P1_SIZE = 50, 32
@@ -106,27 +106,19 @@ def locate(data: str | None, layout: str, draw) -> tuple[Path, str]:
     return stand_in, "synthetic"
 
 
-def image_files(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
-    """The folder's files with these lower-case suffixes, sorted by name, hidden ones left out. Raises UsageError if there are none."""
-    if not folder.is_dir():
-        raise UsageError(f"{folder} is not a folder; see README.md, 'Real data', for the layout")
-    files = sorted(path for path in folder.iterdir() if path.suffix.lower() in suffixes and path.name[0] != "." and path.is_file())
-    if not files:
-        has_folders = any(path.is_dir() for path in folder.iterdir())
-        found = "folders, but in the course's layout images lie flat" if has_folders else f"no {'/'.join(suffixes)} files"
-        raise UsageError(f"{folder} holds {found}; see README.md, 'Real data'")
-    return files
-
-
 # ---- one image, one folder ----
 
 
 def read_image(path: Path) -> Tensor:
-    """Decode any PNG or JPEG (grey, palette, alpha, 16 bits, CMYK) to uint8 (3, H, W). Raises ValueError if it is damaged or too large."""
+    """Decode any PNG or JPEG (grey, palette, alpha, 16 bits, CMYK), of a GIF the first frame, to uint8 (3, H, W).
+
+    Raises ValueError if it is damaged or too large.
+    """
     if (pixels := pixel_count(path)) > MOST_PIXELS:
         raise ValueError(f"too large ({pixels / 1e6:.0f} million pixels, {MOST_PIXELS / 1e6:.0f} at most)")
     try:
         image = decode_image(read_file(str(path)), ImageReadMode.RGB)
+        image = image[0] if image.ndim == 4 else image  # an animated GIF, whatever its suffix
     except RuntimeError:
         try:
             with Image.open(path) as picture:
@@ -169,13 +161,6 @@ def fitted(image: Tensor, size: int) -> Tensor:
     return center_crop(by_colour(image, lambda part: resize(part, size, antialias=True)), [size])
 
 
-def refuse(folder: Path, problems: list[str]) -> None:
-    """Raise UsageError that names the first problems of a folder, if there are any."""
-    if problems:
-        rest = f" and {len(problems) - 3} more" if len(problems) > 3 else ""
-        raise UsageError(f"{folder}: {'; '.join(problems[:3])}{rest}; mend or remove the files named")
-
-
 def decode_folder(files: list[Path], size: int, fit: bool = False) -> Tensor:
     """All files as one uint8 tensor (N, 3, size, size), from the cache when names, sizes and times are unchanged.
 
@@ -183,6 +168,7 @@ def decode_folder(files: list[Path], size: int, fit: bool = False) -> Tensor:
     files that cannot be read or, without `fit`, have another size.
     """
     folder = files[0].parent.resolve()
+    refuse(folder, [f"{path.name} is a link to nowhere" for path in files if not path.exists()])
     stats = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in files]
     key = hashlib.sha256(repr((size, fit, stats)).encode()).hexdigest()
     cache = cache_folder() / f"{folder.name}-{hashlib.sha256(str(folder).encode()).hexdigest()[:12]}.pt"
@@ -237,21 +223,17 @@ def load_p1_split(folder: Path) -> Labelled:
     return Labelled(decode_folder(files, P1_SIZE), torch.tensor(target), [path.name for path in files])
 
 
-def read_answers(path: Path) -> dict[str, str]:
-    """A csv with the columns `filename,label` as {name: label}. Raises UsageError if it is missing or has other columns."""
-    try:
-        with open(path, newline="") as file:
-            rows = list(csv.DictReader(file))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UsageError(f"{path} cannot be read ({error}); give a csv with the columns filename,label") from None
-    if not rows or not {"filename", "label"} <= rows[0].keys():
-        raise UsageError(f"{path} has no rows under the header 'filename,label'; restore the course's file or remove it")
-    return {row["filename"]: row["label"] for row in rows}
+def read_answers(path: Path) -> dict[str, int]:
+    """A csv `filename,label` as {name: label}. Raises UsageError, also for a label that is no whole number: it would score as wrong."""
+    rows = read_csv(path, ("filename", "label"))
+    wrong = [row for row in rows if whole_number(row["label"]) is None]
+    refuse(path, [f"{row['filename']} has label {row['label']!r}, no whole number" for row in wrong])
+    return {row["filename"]: whole_number(row["label"]) for row in rows}
 
 
 def check_answers(path: Path, split: Labelled) -> None:
     """Compare a `filename,label` csv with the labels in the names. Raises UsageError that names what differs."""
-    answers, labels = read_answers(path), dict(zip(split.names, map(str, split.target.tolist()), strict=True))
+    answers, labels = read_answers(path), dict(zip(split.names, split.target.tolist(), strict=True))
     different = [name for name in labels if answers.get(name) != labels[name]]
     refuse(path, [f"{name} has label {answers.get(name, 'missing')}, its name says {labels[name]}" for name in different])
 
@@ -265,7 +247,7 @@ def read_annotations(path: Path, folder: Path) -> tuple[list[Path], list[int]]:
     Raises UsageError that names lists of different lengths, names without a file, names that come twice, and categories outside 0 to 9.
     """
     try:
-        content = json.loads(path.read_text())
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
         names, categories = list(content["images"]), list(content["categories"])
         if not all(isinstance(name, str) for name in names):
             raise TypeError("a name that is no text")

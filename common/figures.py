@@ -8,6 +8,7 @@ import imageio.v3 as imageio
 import matplotlib
 
 matplotlib.use("Agg")
+matplotlib.rcParams["text.parse_math"] = False  # a file name with two $ is no formula
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -15,7 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
-from common.cli import replacing
+from common.cli import replacing, signed_png
 
 PAGE_WIDTH = 10.0  # inches; at 150 dots per inch a figure fills a page of 1,500 pixels, with photographs at 100 of 1,000
 OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")  # Okabe and Ito, 2008
@@ -56,6 +57,7 @@ def save(figure: Figure, path: Path) -> None:
         if photographs:
             small = dithered(colours, small)
         small.save(temporary, "PNG", optimize=True)
+        temporary.write_bytes(signed_png(temporary.read_bytes()))
     plt.close(figure)
 
 

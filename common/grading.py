@@ -10,8 +10,8 @@ from torch import Tensor
 from tqdm import tqdm
 
 from common.augment import Resize
+from common.cli import Incomplete, UsageError, is_signed, replacing, writable_file
 from common.data import by_colour, image_files, read_image
-from common.setup import Incomplete, UsageError, replacing
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
 BATCH = 250
@@ -21,6 +21,26 @@ def refuse_same_folder(in_dir: Path, out_dir: Path) -> None:
     """Raise UsageError if results would be written among the inputs, which may have the same names."""
     if out_dir.resolve() == in_dir.resolve():
         raise UsageError(f"OUT_DIR {out_dir} is IN_DIR, whose files would be replaced; choose another folder")
+
+
+def refuse_others_pictures(out_dir: Path, outputs: list[Path]) -> None:
+    """Raise UsageError if a PNG to be written would replace one that no run of ours wrote, such as a true mask."""
+    others = [path.name for path in outputs if path.exists() and not is_signed(path)]
+    if others:
+        count = f"{others[0]}" + f" and {len(others) - 1} more files" * (len(others) > 1)
+        raise UsageError(f"OUT_DIR {out_dir} holds {count} that this script did not write and would replace; choose another folder")
+
+
+def refuse_other_file(out_csv: Path, header: str, *inputs: Path | None) -> None:
+    """Raise UsageError, before the work, if OUT_CSV cannot be written, or holds what no earlier run wrote: another header, or an input."""
+    writable_file(out_csv, "OUT_CSV")
+    if any(path and path.exists() and out_csv.exists() and out_csv.samefile(path) for path in inputs):
+        raise UsageError(f"OUT_CSV {out_csv} is one of the inputs and would be replaced; choose another path")
+    if out_csv.exists():
+        with open(out_csv, "rb") as file:
+            found = file.readline(200).rstrip(b"\r\n").decode(errors="replace")
+        if found != header and found:
+            raise UsageError(f"OUT_CSV {out_csv} is no csv with the header {header}; remove it, or choose another path")
 
 
 def squeezed(image: Tensor, size: int) -> Tensor:
@@ -58,6 +78,7 @@ def classify(
 
 def write_labels(in_dir: Path, out_csv: Path, predict: Callable[[Tensor], Tensor], size: int) -> tuple[dict[str, int], list[str]]:
     """Classify the images of `in_dir` and write the csv, whole or not at all; messages go to stderr. Returns what `classify` returns."""
+    refuse_other_file(out_csv, "filename,label")
     labels, problems = classify(image_files(in_dir, SUFFIXES), predict, size)
     with replacing(out_csv) as temporary, open(temporary, "w", newline="", errors="surrogateescape") as file:
         writer = csv.writer(file, lineterminator="\n")

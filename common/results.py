@@ -32,7 +32,7 @@ def result_path(out: Path, item: str) -> Path:
 def read_json(path: Path) -> dict:
     """A JSON object, or {} if there is none or it is damaged."""
     try:
-        content = json.loads(Path(path).read_text())
+        content = json.loads(Path(path).read_text(encoding="utf-8-sig"))
     except (OSError, ValueError):
         return {}
     return content if isinstance(content, dict) else {}

@@ -84,8 +84,10 @@ class Runtime:
 def start(args: argparse.Namespace) -> Runtime:
     """Choose the device, join the process group if `torchrun` made one, seed everything.
 
-    Raises UsageError if `--device cuda` is asked for and there is none.
+    Raises UsageError if `--device cuda` is asked for and there is none, or, before any work, if nothing can be written to `--out`.
     """
+    if getattr(args, "out", None) and int(os.environ.get("RANK", 0)) == 0:
+        writable_folder(Path(args.out))
     cuda = torch.cuda.is_available()
     if args.device == "cuda" and not cuda:
         raise UsageError("--device cuda: torch finds no CUDA device here; use --device cpu or auto")
@@ -237,14 +239,50 @@ def load_checkpoint(path: Path, remedy: str) -> dict:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise UsageError(f"no checkpoint {path}; {remedy}") from None
-    except pickle.UnpicklingError as error:
+    except (pickle.UnpicklingError, EOFError, RuntimeError, ValueError, KeyError, OSError) as error:
+        if words := text_in_place_of_weights(path):
+            raise UsageError(f"checkpoint {path} is {words}, not the weights: download the file itself again; {remedy}") from None
+        if not isinstance(error, pickle.UnpicklingError):
+            reason = str(error)[:80] or type(error).__name__
+            raise UsageError(f"checkpoint {path} cannot be read ({reason}); {remedy}") from None
         kind = "holds more than tensors and plain values, refused" if "WeightsUnpickler" in str(error) else "is damaged"
         raise UsageError(f"checkpoint {path} {kind}; {remedy}") from None
-    except (OSError, EOFError, RuntimeError, ValueError, KeyError) as error:
-        raise UsageError(f"checkpoint {path} cannot be read ({str(error)[:80] or type(error).__name__}); {remedy}") from None
     if not isinstance(state, dict):
         raise UsageError(f"checkpoint {path} holds a {type(state).__name__}, not a dict; {remedy}")
-    return state
+    return unwrapped(state)
+
+
+def text_in_place_of_weights(path: Path) -> str:
+    """What a text file is that lies where weights should: a Git LFS pointer, a web page, or another text; '' for other files."""
+    try:
+        with open(path, "rb") as file:
+            head = file.read(512).lstrip()
+    except OSError:
+        return ""
+    if head.startswith(b"version https://git-lfs"):
+        return "a Git LFS pointer"
+    if head[:15].lower().startswith((b"<!doctype html", b"<html", b"<?xml")):
+        return "a web page"
+    return "a text file" if head and all(byte >= 32 or byte in b"\t\r\n" for byte in head) else ""
+
+
+NETWORKS = ("model", "state_dict", "model_ema", "ema")  # where programs put a network's state dict in a checkpoint
+
+
+def unwrapped(state: dict) -> dict:
+    """A checkpoint with its state dict under 'model' if it had another of the NETWORKS' names, and without DataParallel's `module.`."""
+    name = next((name for name in NETWORKS if isinstance(state.get(name), dict)), None)
+    if name is None:
+        return without_module(state)
+    return {key: value for key, value in state.items() if key != name} | {"model": without_module(state[name])}
+
+
+def without_module(state: dict) -> dict:
+    """A state dict without the `module.` that DataParallel puts in front of all keys."""
+    prefix = "module."
+    if not state or not all(isinstance(key, str) and key.startswith(prefix) for key in state):
+        return state
+    return {key.removeprefix(prefix): value for key, value in state.items()}
 
 
 def load_weights(model: nn.Module, state: dict, path: Path) -> None:

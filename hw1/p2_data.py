@@ -16,8 +16,7 @@ from tqdm import tqdm
 
 from common.data import image_files, locate, read_image, refuse
 from common.setup import UsageError
-from hw1 import p2_synthetic
-from hw1.p2_classes import LABEL_OF_CODE
+from hw1 import p2_masks, p2_synthetic
 
 LAYOUT = "hw1_data/p2_data"
 SIZE = 512  # pixels of a side of the course's tiles, the size at which every mIoU is measured
@@ -51,20 +50,9 @@ class TileSplits:
 # ---- one mask ----
 
 
-def read_mask_codes(path: Path) -> tuple[Tensor, bool]:
-    """A mask's bit codes 4R + 2G + B, uint8 (H, W), each channel thresholded at 128 as the course does, and whether all pixels are pure.
-
-    Pure: every channel is 0 or 255. Raises ValueError if the file is damaged.
-    """
-    mask = read_image(path)
-    bits = mask >> 7
-    return bits[0] * 4 + bits[1] * 2 + bits[2], not bool(((mask + 1) > 1).any())
-
-
 def read_mask(path: Path) -> Tensor:
-    """A mask's labels, uint8 (H, W) of 0 to 6; red belongs to no class and is read as unknown. Raises ValueError if it is damaged."""
-    codes, _ = read_mask_codes(path)
-    return LABEL_OF_CODE[codes.int()]
+    """A mask's labels, uint8 (H, W) of 0 to 6. Raises what p2_masks.read_codes raises."""
+    return torch.from_numpy(p2_masks.read_labels(path))
 
 
 # ---- a folder of pairs ----

@@ -1,26 +1,27 @@
 """hw1 problem 2, the course's metric: IoU of six classes over a whole folder of masks and their mean, in the course's own lines.
 
-Masks are paired by name where the stems agree, with or without `_sat` and `_mask`, else by sorted order, with a warning. The course's mean
-divides by six; a class that is in neither folder has no IoU (`nan`), is left out of the mean, and is named on stderr.
+Masks are paired by name, with or without `_sat` and `_mask`, numbers as numbers (`2.png` is `0002_mask.png`). Where no names agree they are
+paired by sorted order as in the course's script, with a warning. The course's mean divides by six; a class that is in neither folder has
+no IoU (`nan`), is left out of the mean, and is named on stderr.
 
     python hw1/p2_evaluate.py -g data/hw1_data/p2_data/validation -p OUT_DIR [--json FILE] [--per-image]
 """
 
 import argparse
+import json
+import os
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import torch
-from torch import Tensor
+import numpy as np
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 
-from common import results, setup
-from common.data import image_files, refuse
-from common.metrics import class_iou
-from common.setup import UsageError
-from hw1.p2_classes import CLASSES, LABEL_OF_CODE, SCORED
-from hw1.p2_data import in_threads, read_mask_codes
+from common import cli
+from common.cli import UsageError
+from common.files import image_files, refuse
+from hw1.p2_masks import CLASSES, LABEL_OF_CODE, SCORED, read_codes
 
 CODES, RED = 8, 4  # bit codes 4R + 2G + B of a mask's pixels; red is the one that no class has
 
@@ -30,66 +31,90 @@ def warn(words: str) -> None:
     print(f"warning: {words}", file=sys.stderr)
 
 
-def by_stem(files: list[Path]) -> dict[str, Path]:
-    """The files by their stem without `_sat` and `_mask`; {} where two have the same."""
-    stems = {path.stem.removesuffix("_mask").removesuffix("_sat"): path for path in files}
-    return stems if len(stems) == len(files) else {}
+def by_stem(folder: Path) -> dict[str, Path]:
+    """The masks of a folder by their stem without `_sat` and `_mask`, numbers without leading zeros.
+
+    Raises UsageError if the folder holds none, or names two for one stem, as when both years' names lie in one folder.
+    """
+    stems, problems = {}, []
+    for path in image_files(folder, (".png",)):
+        stem = path.stem.removesuffix("_mask").removesuffix("_sat")
+        stem = str(int(stem)) if stem.isascii() and stem.isdecimal() else stem
+        if (first := stems.setdefault(stem, path)) != path:
+            problems.append(f"{first.name} and {path.name} are two masks of one image")
+    refuse(folder, problems)
+    return stems
 
 
 def pair(labels: Path, predictions: Path) -> list[tuple[Path, Path]]:
-    """(truth, prediction) for each mask. Raises UsageError if a folder holds no masks or the numbers of masks differ."""
-    truth, predicted = image_files(labels, (".png",)), image_files(predictions, (".png",))
-    stems = by_stem(truth), by_stem(predicted)
-    if len(truth) != len(predicted):
-        words = [f"no prediction for {stem}" for stem in sorted(stems[0].keys() - stems[1].keys())[:1]]
-        words += [f"no truth for {stem}" for stem in sorted(stems[1].keys() - stems[0].keys())[:1]]
-        raise UsageError(f"{labels} holds {len(truth)} masks, {predictions} {len(predicted)} ({', '.join(words)}); complete the folder")
-    if stems[0] and stems[0].keys() == stems[1].keys():
-        return [(stems[0][stem], stems[1][stem]) for stem in sorted(stems[0])]
-    warn(f"the names differ: pairing by sorted order ({truth[0].name} with {predicted[0].name}, ...)")
-    return list(zip(truth, predicted, strict=True))
+    """(truth, prediction) for each mask.
+
+    Raises UsageError that names what is missing and what is too much if most names agree, or if the numbers of masks differ.
+    """
+    truth, predicted = by_stem(labels), by_stem(predictions)
+    if truth.keys() == predicted.keys():
+        return [(truth[stem], predicted[stem]) for stem in truth]
+    missing = [path.name for stem, path in truth.items() if stem not in predicted]
+    extra = [path.name for stem, path in predicted.items() if stem not in truth]
+    if len(truth) != len(predicted) or len(missing) < len(truth) / 2:
+        problems = [f"no prediction for {name}" for name in missing[:3]] + [f"no truth for {name}" for name in extra[:3]]
+        counts = f"{labels} holds {len(truth)} masks, {predictions} {len(predicted)}"
+        raise UsageError(f"{counts} ({', '.join(problems)}{', ...' * (max(len(missing), len(extra)) > 3)}); make the folders agree")
+    paired = list(zip(truth.values(), predicted.values(), strict=True))
+    doubtful = [f"{a.name} with {b.name}" for (stem, a), (other, b) in zip(truth.items(), predicted.items(), strict=True) if stem != other]
+    shown = ", ".join(doubtful[:5]) + ", ..." * (len(doubtful) > 5)
+    warn(f"the names differ: {len(doubtful)} of {len(paired)} pairs by sorted order alone ({shown})")
+    return paired
 
 
-def count_pixels(paths: tuple[Path, Path]) -> tuple[Tensor, list[str], str]:
+def count_pixels(paths: tuple[Path, Path]) -> tuple[np.ndarray, list[str], str]:
     """Pixels by bit code, (8, 8), row = truth, column = prediction; what is odd about the colours; what makes the pair useless, or ''."""
-    masks, odd = [], []
+    masks, odd, nothing = [], [], np.zeros((CODES, CODES), np.int64)
     for path in paths:
         try:
-            codes, pure = read_mask_codes(path)
+            codes, pure = read_codes(path)
         except ValueError as error:
-            return torch.zeros(CODES, CODES), [], f"{path.name} is {error}"
+            return nothing, [], f"{path.name} is {error}"
         masks.append(codes)
         if not pure:
             odd.append(f"{path} has colours of no class, thresholded at 128 as the course does")
     if masks[0].shape != masks[1].shape:
         sizes = [f"{path.name} has {mask.shape[1]}x{mask.shape[0]} pixels" for path, mask in zip(paths, masks, strict=True)]
-        return torch.zeros(CODES, CODES), [], ", ".join(sizes)
-    counts = torch.bincount((masks[0] * CODES + masks[1]).flatten(), minlength=CODES**2).view(CODES, CODES)
+        return nothing, [], ", ".join(sizes)
+    counts = np.bincount((masks[0] * np.uint8(CODES) + masks[1]).ravel(), minlength=CODES**2).reshape(CODES, CODES)
     for path, red in zip(paths, (counts[RED].sum(), counts[:, RED].sum()), strict=True):
         odd += [f"{path} has {red} red pixels, a colour of no class, read as unknown"] * bool(red)
     return counts, odd, ""
 
 
-def to_classes(counts: Tensor) -> Tensor:
+def to_classes(counts: np.ndarray) -> np.ndarray:
     """Pixel counts by bit code (..., 8, 8) -> by class (..., 7, 7): row = truth, column = prediction."""
-    onto = torch.nn.functional.one_hot(LABEL_OF_CODE.long(), len(CLASSES)).double()
-    return onto.T @ counts.double() @ onto
+    onto = np.eye(len(CLASSES))[LABEL_OF_CODE]
+    return onto.T @ counts @ onto
 
 
-def evaluate(labels: Path, predictions: Path) -> tuple[list[str], Tensor]:
+def scored_iou(confusion: np.ndarray) -> list[float]:
+    """The IoU of the six scored classes from pixel counts (7, 7); nan for a class that is on neither side."""
+    hits = confusion.diagonal()
+    with np.errstate(invalid="ignore"):
+        return (hits / (confusion.sum(0) + confusion.sum(1) - hits))[:SCORED].tolist()
+
+
+def evaluate(labels: Path, predictions: Path) -> tuple[list[str], np.ndarray]:
     """The truth's names and each pair's confusion (N, 7, 7); odd colours are named on stderr.
 
     Raises UsageError that names what `pair` finds, and masks that cannot be read or differ in size.
     """
     pairs = pair(labels, predictions)
-    counts, odd, useless = zip(*in_threads(count_pixels, pairs, "comparing"), strict=True)
+    with ThreadPoolExecutor(os.cpu_count()) as pool:  # Pillow decodes, and numpy counts, without Python's lock
+        counts, odd, useless = zip(*pool.map(count_pixels, pairs), strict=True)
     refuse(predictions, [words for words in useless if words])
     odd = [words for some in odd for words in some]
     for words in odd[:3]:
         warn(words)
     if odd[3:]:
         warn(f"{len(odd) - 3} more masks with colours of no class")
-    return [truth.name for truth, _ in pairs], to_classes(torch.stack(counts))
+    return [truth.name for truth, _ in pairs], to_classes(np.stack(counts))
 
 
 def mean_iou(iou: list[float]) -> float:
@@ -123,15 +148,17 @@ def print_table(names: list[str], ious: list[list[float]]) -> None:
 
 def main(args: argparse.Namespace) -> dict:
     """Print the scores; returns {"mean_iou", "iou": {class: IoU or nan}, "images": {name: the same for one image}}."""
+    if args.json:
+        cli.writable_file(args.json, "--json")
     names, confusions = evaluate(args.labels, args.pred)
-    iou = class_iou(confusions.sum(0))[:SCORED].tolist()
-    each = [class_iou(confusion)[:SCORED].tolist() for confusion in confusions]
+    iou, each = scored_iou(confusions.sum(0)), [scored_iou(confusion) for confusion in confusions]
     print_scores(iou)
     if args.per_image:
         print_table(names, each)
     found = as_json(iou) | {"images": {name: as_json(one) for name, one in zip(names, each, strict=True)}}
     if args.json:
-        results.write_json(args.json, without_nan(found))
+        with cli.replacing(args.json) as temporary:
+            temporary.write_text(json.dumps(without_nan(found), indent=1, allow_nan=False) + "\n")
     return found
 
 
@@ -144,7 +171,7 @@ def without_nan(value):
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """The command line."""
-    parser = setup.Parser(description=__doc__)
+    parser = cli.Parser(description=__doc__)
     parser.add_argument(
         "-g", "--labels", type=Path, required=True, metavar="GT_DIR", help="folder of true masks (other files may lie there)"
     )
@@ -155,4 +182,4 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    setup.run(main, parse_args())
+    cli.run(main, parse_args())

@@ -101,13 +101,14 @@ def output_path(image: Path, out_dir: Path, names: str) -> Path:
 
 
 def plan(args: argparse.Namespace) -> dict[Path, Path]:
-    """The mask's path for each image. Raises UsageError if there are no images, or a mask could take the place of something else."""
+    """The mask's path for each image. Raises UsageError if there are no images, or a mask would take the place of what we did not write."""
     grading.refuse_same_folder(args.in_dir, args.out_dir)
     files, taken = {}, {}
     for path in image_files(args.in_dir, (".jpg", ".jpeg")):
         mask = files[path] = output_path(path, args.out_dir, args.names)
         if (first := taken.setdefault(mask.name, path)) != path:
             raise UsageError(f"{args.in_dir}: {first.name} and {path.name} would both become {mask.name}; rename one")
+    grading.refuse_others_pictures(args.out_dir, list(files.values()))
     return files
 
 
@@ -143,7 +144,7 @@ def batches_of_one_size(images: Iterator[tuple[Path, Tensor]]) -> Iterator[tuple
 def write_mask(path: Path, labels: Tensor) -> None:
     """The PNG, whole or not at all."""
     with setup.replacing(path) as temporary:
-        temporary.write_bytes(encode_png(coloured(labels), compression_level=1).numpy().tobytes())
+        temporary.write_bytes(cli.signed_png(encode_png(coloured(labels), compression_level=1).numpy().tobytes()))
 
 
 def segment(files: dict[Path, Path], model: nn.Module, scale: float, runtime: setup.Runtime, tta: bool) -> list[str]:

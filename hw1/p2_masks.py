@@ -27,16 +27,26 @@ def read_rgb(path: Path) -> np.ndarray:
         raise ValueError(f"unreadable ({type(error).__name__})") from None
 
 
-def read_labels(path: Path) -> np.ndarray:
-    """A mask's labels, uint8 (H, W) of 0 to 6, each channel thresholded at 128 as the course does.
+def read_codes(path: Path) -> tuple[np.ndarray, bool]:
+    """A mask's bit codes 4R + 2G + B, uint8 (H, W), each channel thresholded at 128 as the course does, and whether all pixels are pure.
 
-    Raises ValueError if it cannot be read, or holds the classes' numbers as grey values: all of it would be unknown.
+    Pure: every channel is 0 or 255. Raises ValueError if it cannot be read, or holds the classes' numbers as grey values, the form in which
+    other programs write masks: all of it would be unknown.
     """
     colours = read_rgb(path)
-    if 0 < colours.max() < len(CLASSES) and (colours == colours[..., :1]).all():
-        raise ValueError("grey, with the classes' numbers in place of their colours")
+    pure = not (colours + np.uint8(1) > 1).any()
+    if not pure:
+        levels = np.bincount(colours[..., 0].ravel(), minlength=256).nonzero()[0]
+        numbers = levels[(levels > 0) & (levels < len(CLASSES))]
+        if len(numbers) and set(levels) <= {0, 255, *numbers} and (colours == colours[..., :1]).all():
+            raise ValueError("grey, with the classes' numbers in place of their colours; write it in the colours")
     bits = colours >> 7
-    return LABEL_OF_CODE[bits[..., 0] * 4 + bits[..., 1] * 2 + bits[..., 2]]
+    return bits[..., 0] * 4 + bits[..., 1] * 2 + bits[..., 2], pure
+
+
+def read_labels(path: Path) -> np.ndarray:
+    """A mask's labels, uint8 (H, W) of 0 to 6; red belongs to no class and is read as unknown. Raises what `read_codes` raises."""
+    return LABEL_OF_CODE[read_codes(path)[0]]
 
 
 def overlay(image: np.ndarray, labels: np.ndarray) -> np.ndarray:

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from common.data import CIFAR_SIZE, Labelled, Splits, decode_folder, image_files, load_annotations, load_p1, locate, refuse
+from common.files import read_csv, whole_number
 from common.setup import ROOT, UsageError, log
 from hw1 import p3_synthetic
 
@@ -103,7 +104,7 @@ def read_excluded(path: Path | None) -> set[str]:
     if path is None:
         return set()
     try:
-        with open(path, newline="") as file:
+        with open(path, newline="", encoding="utf-8-sig") as file:
             rows = csv.DictReader(file)
             if "filename" not in (rows.fieldnames or ()):
                 raise ValueError("no such column")
@@ -115,18 +116,17 @@ def read_excluded(path: Path | None) -> set[str]:
 # ---- csv files with the columns id,filename,label ----
 
 
-def read_rows(path: Path, folder: Path) -> list[dict[str, str]]:
-    """The rows of a csv whose files are all in `folder`. Raises UsageError that names missing columns or the first missing files."""
-    try:
-        with open(path, newline="") as file:
-            rows = list(csv.DictReader(file))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UsageError(f"{path} cannot be read ({error}); give a csv with the columns {','.join(COLUMNS)}") from None
-    if not rows or not set(COLUMNS) <= rows[0].keys():
-        raise UsageError(f"{path} has no rows under the header '{','.join(COLUMNS)}'; restore the course's file")
-    refuse(path, [f"row {i} has fewer than {len(COLUMNS)} columns" for i, row in enumerate(rows, 1) if None in map(row.get, COLUMNS)])
+def read_rows(path: Path, folder: Path, needed: tuple[str, ...] = ("filename", "label")) -> list[dict[str, str]]:
+    """The rows of a csv whose files are all in `folder`; labels that are whole numbers are written as such ('07' and '7.0' are '7').
+
+    Raises UsageError that names missing columns of those needed, or the first missing files.
+    """
+    rows = read_csv(path, needed)
     there = {file.name for file in folder.iterdir()} if folder.is_dir() else set()
     refuse(path, [f"{row['filename']} is not in {folder}" for row in rows if row["filename"] not in there])
+    for row in rows:
+        label = row.get("label") or ""
+        row["label"] = label if (number := whole_number(label)) is None else str(number)
     return rows
 
 

@@ -1,7 +1,8 @@
 """hw1 problem 3, the graders' interface: label the images that a csv `id,filename,label` lists, with setting C's network.
 
-Writes a csv with the same columns, rows in the order of IMAGES_CSV, labels as the training data wrote them. The network is the p3.pth that
-p3_ssl_finetune.py leaves. An unreadable image is named on stderr, all others are still written, and the exit code is 1.
+IMAGES_CSV may lack the columns id and label. Writes a csv of all three, rows in the order of IMAGES_CSV, labels as the training data wrote
+them. The network is the p3.pth that p3_ssl_finetune.py leaves. An unreadable image is named on stderr, all others are still written, and
+the exit code is 1.
 
     bash hw1/p3_inference.sh IMAGES_CSV IN_DIR OUT_CSV
 """
@@ -45,7 +46,8 @@ def build(settings: dict) -> p3_models.Transferred:
 
 def main(args: argparse.Namespace) -> dict[str, str]:
     """Write the csv; returns the labels by file name. Raises Incomplete if an image cannot be read."""
-    runtime, rows = setup.start(args), p3_data.read_rows(args.images_csv, args.in_dir)
+    grading.refuse_other_file(args.out_csv, ",".join(p3_data.COLUMNS), args.images_csv)
+    runtime, rows = setup.start(args), p3_data.read_rows(args.images_csv, args.in_dir, ("filename",))
     model, state = training.load_trained(
         args.weights or training.first_trained(*WEIGHTS), build, p3_models.names(), "hw1/p3_ssl_finetune.py", runtime, REMEDY
     )
@@ -60,7 +62,9 @@ def main(args: argparse.Namespace) -> dict[str, str]:
     with setup.replacing(args.out_csv) as temporary, open(temporary, "w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(p3_data.COLUMNS)
-        writer.writerows((row["id"], row["filename"], labels[row["filename"]]) for row in rows if row["filename"] in labels)
+        for number, row in enumerate(rows):
+            if row["filename"] in labels:
+                writer.writerow((row.get("id", number), row["filename"], labels[row["filename"]]))
     for problem in problems:
         print(problem, file=sys.stderr)
     grading.refuse_unread(labels, problems, args.out_csv)

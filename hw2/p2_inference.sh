@@ -1,7 +1,6 @@
 #!/usr/bin/env bash
 # Classifies a folder of images: bash hw2/p2_inference.sh IN_DIR OUT_CSV
-here=${BASH_SOURCE[0]%/*}
-[ "$here" = "${BASH_SOURCE[0]}" ] && here=.
+here=$(dirname "$(readlink -f "$0")")  # also through a link, and under sh
 python=$here/../.venv/bin/python
 [ -x "$python" ] || python=python3
 exec "$python" "$here/p2_inference.py" "$@"

@@ -43,7 +43,7 @@ def load_split(folder: Path, split: str) -> Captioned:
     """One split, in the order of its file's images."""
     path, place = folder / f"{split}.json", folder / "images" / split
     try:
-        content = json.loads(path.read_text())
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
         names = {image["id"]: image["file_name"] for image in content["images"]}
         pairs = [(note["image_id"], str(note["caption"]).strip()) for note in content["annotations"]]
     except (OSError, ValueError, KeyError, TypeError) as error:

@@ -59,6 +59,7 @@ def main(args: argparse.Namespace) -> dict[str, str]:
     files = image_files(args.in_dir, SUFFIXES)
     stems = [path.stem for path in files]
     refuse(args.in_dir, [f"{path.name} shares its stem with another image" for path in files if stems.count(path.stem) > 1])
+    grading.refuse_others_pictures(args.out_dir, [args.out_dir / f"{path.stem}.png" for path in files])
     out, captions, problems = setup.writable_folder(args.out_dir), {}, []
     for path in tqdm(files, "captions", disable=None, leave=False):
         try:

@@ -86,7 +86,10 @@ def test_other_names_are_paired_by_order_with_a_warning(folders, capsys):
     for i, path in enumerate(sorted(p.iterdir())):
         path.rename(p / f"tile{i}.png")
     evaluate(g, p)
-    assert "pairing by sorted order (0000_mask.png with tile0.png, ...)" in capsys.readouterr().err
+    assert (
+        "3 of 3 pairs by sorted order alone (0000_mask.png with tile0.png, 0001_mask.png with tile1.png, 0002_mask.png with tile2.png)"
+        in capsys.readouterr().err
+    )
 
 
 def test_per_image_table(folders, capsys):
@@ -98,7 +101,7 @@ def test_per_image_table(folders, capsys):
 def test_another_number_of_files_is_refused(folders):
     g, p = folders
     (p / "0001_sat.png").unlink()
-    with pytest.raises(UsageError, match=r"holds 3 masks, .* 2 \(no prediction for 0001\)"):
+    with pytest.raises(UsageError, match=r"holds 3 masks, .* 2 \(no prediction for 0001_mask\.png\)"):
         evaluate(g, p)
 
 
@@ -120,12 +123,53 @@ def test_colours_of_no_class_are_named(folders, capsys):
     assert "0001_sat.png has colours of no class" in err and "0001_sat.png has 1 red pixels" in err
 
 
-def test_masks_of_labels_in_place_of_colours_are_named(folders, capsys):
+@pytest.mark.parametrize("ignored", [6, 255])
+def test_masks_of_labels_in_place_of_colours_are_refused(folders, ignored):
+    g, p = folders
+    labels = read_mask(p / "0001_sat.png").numpy()
+    Image.fromarray(np.where(labels == 6, ignored, labels).astype(np.uint8)).save(p / "0001_sat.png")
+    with pytest.raises(UsageError, match=r"0001_sat\.png is grey, with the classes' numbers in place of their colours"):
+        evaluate(g, p)
+    with pytest.raises(ValueError, match="grey, with the classes' numbers"):
+        read_mask(p / "0001_sat.png")
+
+
+def test_one_missing_and_one_extra_mask_shift_no_pairs(folders):
+    g, p = folders
+    (p / "0000_sat.png").rename(p / "0007_sat.png")
+    with pytest.raises(UsageError, match=r"no prediction for 0000_mask\.png, no truth for 0007_sat\.png"):
+        evaluate(g, p)
+
+
+def test_numbers_are_compared_as_numbers(folders):
+    g, p = folders
+    expected = evaluate(g, p)
+    for path in p.iterdir():
+        path.rename(p / f"{int(path.stem.removesuffix('_sat'))}.png")
+    assert evaluate(g, p) == expected
+
+
+def test_two_masks_of_one_image_are_named(folders):
+    g, p = folders
+    (p / "0001_mask.png").write_bytes((p / "0001_sat.png").read_bytes())
+    with pytest.raises(UsageError, match=r"0001_mask\.png and 0001_sat\.png are two masks of one image"):
+        evaluate(g, p)
+
+
+def test_a_link_to_nowhere_is_named(folders):
+    g, p = folders
+    (p / "0001_sat.png").unlink()
+    (p / "0001_sat.png").symlink_to(p / "gone.png")
+    with pytest.raises(UsageError, match=r"0001_sat\.png is unreadable \(FileNotFoundError\)"):
+        evaluate(g, p)
+
+
+def test_the_scores_path_is_tried_before_the_work(folders):
     g, p = folders
     for path in p.iterdir():
-        Image.fromarray(read_mask(path).numpy()).save(path)
-    assert evaluate(g, p)["mean_iou"] < 0.05
-    assert "colours of no class" in capsys.readouterr().err
+        path.write_bytes(b"no mask")
+    with pytest.raises(UsageError, match=r"--json .* is a folder"):
+        evaluate(g, p, "--json", g)
 
 
 def test_wrong_folders_end_in_one_line(tmp_path):

@@ -1,0 +1,159 @@
+"""What users really have: csv files of other programs, animated pictures, odd names, checkpoints in other wrappings, outputs of others."""
+
+import codecs
+import os
+import shutil
+import subprocess
+
+import numpy as np
+import pytest
+import torch
+from conftest import run_script
+from PIL import Image
+
+from common import cli, figures, grading, setup
+from common.data import decode_folder, read_annotations, read_answers, read_image
+from common.files import image_files, whole_number
+from common.setup import ROOT, UsageError
+from hw1 import p2_inference, p3_data
+
+# ---- csv and JSON ----
+
+
+@pytest.mark.parametrize(
+    "text, number", [("7", 7), (" 7", 7), ("07", 7), ("7.0", 7), ("7.5", None), ("", None), ("cat", None), ("nan", None)]
+)
+def test_whole_numbers_are_read_as_spreadsheets_write_them(text, number):
+    assert whole_number(text) == number
+
+
+def test_answers_of_a_spreadsheet_are_numbers(tmp_path):
+    path = tmp_path / "answers.csv"
+    path.write_bytes(codecs.BOM_UTF8 + b"label,filename\r\n7.0,a.png\r\n07,b.png\r\n 7,c.png\r\n")
+    assert read_answers(path) == {"a.png": 7, "b.png": 7, "c.png": 7}
+    path.write_text("filename,label\na.png,7\nb.png,7.5\n")
+    with pytest.raises(UsageError, match=r"b\.png has label '7\.5', no whole number"):
+        read_answers(path)
+
+
+def test_annotations_with_a_byte_order_mark(tmp_path):
+    (tmp_path / "a.jpg").touch()
+    path = tmp_path / "annos.json"
+    path.write_bytes(codecs.BOM_UTF8 + b'{"images": ["a.jpg"], "categories": [3]}')
+    assert read_annotations(path, tmp_path) == ([tmp_path / "a.jpg"], [3])
+
+
+def test_rows_need_no_column_that_is_not_used(tmp_path):
+    (tmp_path / "a.jpg").touch()
+    path = tmp_path / "images.csv"
+    path.write_text("filename\na.jpg\n")
+    assert p3_data.read_rows(path, tmp_path, ("filename",)) == [{"filename": "a.jpg", "label": ""}]
+    with pytest.raises(UsageError, match="no rows under a header with filename,label"):
+        p3_data.read_rows(path, tmp_path)
+    path.write_text("filename,label\na.jpg,07\n")
+    assert p3_data.read_rows(path, tmp_path)[0]["label"] == "7"
+
+
+# ---- pictures and their names ----
+
+
+def test_of_an_animated_gif_the_first_frame_is_taken(tmp_path):
+    frames = [Image.new("RGB", (8, 6), colour) for colour in ("red", "blue")]
+    frames[0].save(tmp_path / "a.jpg", "GIF", save_all=True, append_images=frames[1:])
+    assert torch.equal(read_image(tmp_path / "a.jpg")[:, 0, 0], torch.tensor([255, 0, 0], dtype=torch.uint8))
+
+
+def test_links_to_nowhere_are_named(tmp_path):
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
+    (tmp_path / "b.png").symlink_to(tmp_path / "gone.png")
+    files = image_files(tmp_path, (".png",))
+    assert [path.name for path in files] == ["a.png", "b.png"]
+    labels, problems = grading.classify(files, lambda images: torch.zeros(len(images), 3), 8)
+    assert list(labels) == ["a.png"] and len(problems) == 1 and "b.png" in problems[0]
+    with pytest.raises(UsageError, match=r"b\.png is a link to nowhere"):
+        decode_folder(files, 8)
+
+
+def test_titles_are_drawn_as_they_are(tmp_path):
+    figure, axes = figures.new_figure()
+    axes[0, 0].set_title(r"a$\frac{$^_b.jpg")
+    figures.save(figure, tmp_path / "a.png")
+    assert not axes[0, 0].title.get_parse_math() and cli.is_signed(tmp_path / "a.png")
+
+
+# ---- outputs ----
+
+
+def test_true_masks_are_not_replaced(tmp_path):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "truth").mkdir()
+    Image.new("RGB", (64, 64)).save(tmp_path / "in/0013_sat.jpg")
+    Image.new("RGB", (64, 64), "yellow").save(tmp_path / "truth/0013_mask.png")
+    before = (tmp_path / "truth/0013_mask.png").read_bytes()
+    with pytest.raises(UsageError, match=r"holds 0013_mask\.png that this script did not write"):
+        p2_inference.plan(p2_inference.parse_args([str(tmp_path / "in"), str(tmp_path / "truth"), "--names", "2023"]))
+    assert (tmp_path / "truth/0013_mask.png").read_bytes() == before
+
+
+def test_a_signed_mask_is_the_same_picture(tmp_path):
+    labels = torch.randint(0, 7, (40, 30), dtype=torch.uint8)
+    p2_inference.write_mask(tmp_path / "a.png", labels)
+    with Image.open(tmp_path / "a.png") as picture:
+        assert picture.info["Software"] == "course-reports"
+        assert np.array_equal(np.asarray(picture), p2_inference.coloured(labels).permute(1, 2, 0).numpy())
+    assert cli.is_signed(tmp_path / "a.png")
+
+
+@pytest.mark.parametrize("kind", ["folder", "other csv", "input"])
+def test_a_csv_path_that_cannot_be_is_refused_before_the_work(tmp_path, kind):
+    path, inputs = tmp_path / "out.csv", ()
+    if kind == "folder":
+        path.mkdir()
+    else:
+        path.write_text("name,score\n" if kind == "other csv" else "filename,label\n")
+        inputs = (path,) if kind == "input" else ()
+    match = {"folder": "is a folder", "other csv": "is no csv with the header", "input": "one of the inputs"}[kind]
+    with pytest.raises(UsageError, match=f"OUT_CSV .* {match}"):
+        grading.refuse_other_file(path, "filename,label", *inputs)
+
+
+def test_an_out_that_cannot_be_written_is_named_at_the_start(tmp_path):
+    (tmp_path / "file").touch()
+    done = run_script(
+        "hw1/p1_pca.py", "--report", "f22a", "--out", tmp_path / "file/out", "--data", "synthetic", XDG_CACHE_HOME=str(tmp_path)
+    )
+    assert done.returncode == 2 and "file/out" in done.stderr and "drawing" not in done.stdout
+
+
+# ---- checkpoints and shells ----
+
+
+@pytest.mark.parametrize("name", ["", "model", "state_dict", "ema", "model_ema"])
+@pytest.mark.parametrize("prefix", ["", "module."])
+def test_checkpoints_in_other_wrappings(tmp_path, name, prefix):
+    state = {f"{prefix}weight": torch.ones(2, 3), f"{prefix}bias": torch.zeros(2)}
+    torch.save({name: state, "epoch": 3} if name else state, tmp_path / "a.pth")
+    found = setup.load_checkpoint(tmp_path / "a.pth", "train again")
+    setup.load_weights(torch.nn.Linear(3, 2), found.get("model", found), tmp_path / "a.pth")
+
+
+@pytest.mark.parametrize(
+    "text, words",
+    [
+        ("version https://git-lfs.github.com/spec/v1\noid sha256:12\nsize 9\n", "a Git LFS pointer"),
+        ("\n<!DOCTYPE html><html><body>404</body></html>", "a web page"),
+        ("Not found\n", "a text file"),
+    ],
+)
+def test_text_in_place_of_weights_is_said(tmp_path, text, words):
+    (tmp_path / "a.pth").write_text(text)
+    with pytest.raises(UsageError, match=f"is {words}, not the weights: download"):
+        setup.load_checkpoint(tmp_path / "a.pth", "train again")
+
+
+@pytest.mark.parametrize("shell", ["bash", "sh"])
+def test_shell_scripts_through_a_link(tmp_path, shell):
+    (tmp_path / "grade.sh").symlink_to(ROOT / "hw1/p2_inference.sh")
+    command = [shutil.which(shell), "grade.sh", "--help"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=os.environ | {"XDG_CACHE_HOME": str(tmp_path)})
+    assert done.returncode == 0 and "IN_DIR" in done.stdout, done.stderr
