@@ -1,17 +1,18 @@
-"""The committed checkpoints, and what they reach on the course's own validation images through the graders' scripts."""
+"""The committed checkpoints, and what they reach on the course's own images, in $COURSE_DATA or data/, by the graders' scripts."""
 
 import json
+import os
 import subprocess
 import sys
-import tarfile
+from pathlib import Path
 
 import pytest
 import torch
 
 from common.setup import ROOT, load_checkpoint
 
-ARCHIVES = ROOT.parent / "shared" / "data"
-P1, P2, CIFAR = (ARCHIVES / f"{name}.tar.xz" for name in ("hw1_p1_data", "hw1_p2_data", "hw2_p2_data"))
+DATA = Path(os.environ.get("COURSE_DATA") or ROOT / "data").resolve()
+P1, P2, CIFAR = (DATA / name for name in ("hw1_data/p1_data", "hw1_data/p2_data", "hw2_data/p2_data"))
 
 
 @pytest.mark.parametrize("name, megabytes", [("hw1/checkpoints/p1", 16), ("hw1/checkpoints/p2", 16), ("hw2/checkpoints/p2", 10)])
@@ -20,12 +21,6 @@ def test_checkpoints_are_half_precision_and_small(name, megabytes):
     state = load_checkpoint(path, "restore it")
     assert path.stat().st_size <= megabytes * 1e6
     assert {value.dtype for value in state["model"].values() if value.is_floating_point()} == {torch.float16}
-
-
-def unpack(path, folder, part: str):
-    """Extract the members of an archive whose path contains `part`."""
-    with tarfile.open(path) as archive:
-        archive.extractall(folder, members=[member for member in archive if part in member.name], filter="data")
 
 
 def run(cwd, *command) -> str:
@@ -37,8 +32,7 @@ def run(cwd, *command) -> str:
 
 @pytest.mark.skipif(not P1.exists(), reason=f"the course's p1_data is not at {P1}")
 def test_p1_checkpoint_on_the_validation_images(tmp_path):
-    unpack(P1, tmp_path, "/val_")
-    source = next(tmp_path.rglob("val_50"))
+    source = P1 / "val_50"
     answers = ("--answers", source.parent / "val_gt.csv")
     printed = run(tmp_path, "bash", ROOT / "hw1/p1_inference.sh", source, tmp_path / "out.csv", *answers)
     assert len((tmp_path / "out.csv").read_text().splitlines()) == 2501
@@ -48,8 +42,7 @@ def test_p1_checkpoint_on_the_validation_images(tmp_path):
 
 @pytest.mark.skipif(not P2.exists(), reason=f"the course's p2_data is not at {P2}")
 def test_p2_checkpoint_on_the_validation_tiles(tmp_path):
-    unpack(P2, tmp_path, "/validation/")
-    source = next(tmp_path.rglob("validation"))
+    source = P2 / "validation"
     run(tmp_path, "bash", ROOT / "hw1/p2_inference.sh", source, tmp_path / "masks")
     assert len(list((tmp_path / "masks").iterdir())) == 257
     printed = run(tmp_path, sys.executable, ROOT / "hw1/p2_evaluate.py", "-g", source, "-p", tmp_path / "masks")
@@ -58,9 +51,8 @@ def test_p2_checkpoint_on_the_validation_tiles(tmp_path):
 
 @pytest.mark.skipif(not CIFAR.exists(), reason=f"hw2's p2_data is not at {CIFAR}")
 def test_hw2_checkpoint_on_the_public_test_images(tmp_path):
-    unpack(CIFAR, tmp_path, "public_test")
-    answers = next(tmp_path.rglob("public_test_annos.json"))
-    images, content = answers.parent.parent / "public_test", json.loads(answers.read_text())
+    answers, images = CIFAR / "annotations/public_test_annos.json", CIFAR / "public_test"
+    content = json.loads(answers.read_text())
     run(tmp_path, "bash", ROOT / "hw2/p2_inference.sh", images, tmp_path / "out.csv")
     labels = dict(row.split(",") for row in (tmp_path / "out.csv").read_text().splitlines()[1:])
     right = [labels[name] == str(label) for name, label in zip(content["images"], content["categories"], strict=True)]
