@@ -22,7 +22,7 @@ def read_rgb(path: Path) -> np.ndarray:
             if picture.mode.startswith("I"):  # 16 bits, which Pillow's own conversion cuts off at 255
                 grey = (np.asarray(picture) >> 8).astype(np.uint8)
                 return np.stack([grey] * 3, 2)
-            return np.asarray(picture.convert("RGB"))
+            return np.asarray(picture if picture.mode == "RGB" else picture.convert("RGB"))
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise ValueError(f"unreadable ({type(error).__name__})") from None
 
@@ -40,8 +40,8 @@ def read_codes(path: Path) -> tuple[np.ndarray, bool]:
         numbers = levels[(levels > 0) & (levels < len(CLASSES))]
         if len(numbers) and set(levels) <= {0, 255, *numbers} and (colours == colours[..., :1]).all():
             raise ValueError("grey, with the classes' numbers in place of their colours; write it in the colours")
-    bits = colours >> 7
-    return bits[..., 0] * 4 + bits[..., 1] * 2 + bits[..., 2], pure
+    red, green, blue = (colours[..., i] & 128 for i in range(3))
+    return red >> 5 | green >> 6 | blue >> 7, pure
 
 
 def read_labels(path: Path) -> np.ndarray:
