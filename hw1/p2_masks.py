@@ -15,16 +15,24 @@ LABEL_OF_CODE = np.array([6, 4, 3, 0, 6, 2, 1, 5], np.uint8)  # by 4R + 2G + B; 
 TINT, EDGE = 0.3, 5  # the share of a class's colour in its region; pixels of width of a region's edge
 
 
-def read_rgb(path: Path) -> np.ndarray:
-    """Decode any PNG or JPEG, as common.data.read_image does, to uint8 (H, W, 3). Raises ValueError if it cannot be read."""
+def read_packed(path: Path) -> np.ndarray:
+    """Decode any PNG or JPEG, as common.data.read_image does, to uint32 (H, W): red in the lowest byte, then green and blue.
+
+    Raises ValueError if it cannot be read.
+    """
     try:
         with Image.open(path) as picture:
             if picture.mode.startswith("I"):  # 16 bits, which Pillow's own conversion cuts off at 255
-                grey = (np.asarray(picture) >> 8).astype(np.uint8)
-                return np.stack([grey] * 3, 2)
-            return np.asarray(picture if picture.mode == "RGB" else picture.convert("RGB"))
+                picture = Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
+            packed = picture.convert("RGB").convert("RGBX") if picture.mode != "RGB" else picture.convert("RGBX")
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise ValueError(f"unreadable ({type(error).__name__})") from None
+    return np.frombuffer(packed.tobytes(), "<u4").reshape(packed.height, packed.width)
+
+
+def read_rgb(path: Path) -> np.ndarray:
+    """The same as uint8 (H, W, 3)."""
+    return read_packed(path)[..., None].view(np.uint8)[..., :3]
 
 
 def read_codes(path: Path) -> tuple[np.ndarray, bool]:
@@ -33,15 +41,16 @@ def read_codes(path: Path) -> tuple[np.ndarray, bool]:
     Pure: every channel is 0 or 255. Raises ValueError if it cannot be read, or holds the classes' numbers as grey values, the form in which
     other programs write masks: all of it would be unknown.
     """
-    colours = read_rgb(path)
-    pure = not (colours + np.uint8(1) > 1).any()
+    packed = read_packed(path)
+    high = packed & 0x808080
+    pure = bool(((high >> 7) * 255 == packed & 0xFFFFFF).all())
     if not pure:
+        colours = packed[..., None].view(np.uint8)[..., :3]
         levels = np.bincount(colours[..., 0].ravel(), minlength=256).nonzero()[0]
         numbers = levels[(levels > 0) & (levels < len(CLASSES))]
         if len(numbers) and set(levels) <= {0, 255, *numbers} and (colours == colours[..., :1]).all():
             raise ValueError("grey, with the classes' numbers in place of their colours; write it in the colours")
-    red, green, blue = (colours[..., i] & 128 for i in range(3))
-    return red >> 5 | green >> 6 | blue >> 7, pure
+    return ((high >> 5 | high >> 14 | high >> 23) & 7).astype(np.uint8), pure
 
 
 def read_labels(path: Path) -> np.ndarray:
