@@ -14,6 +14,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 from PIL import Image
 
 from common.cli import replacing, signed_png
@@ -49,6 +50,8 @@ def epoch_axis(axes: plt.Axes) -> None:
 def save(figure: Figure, path: Path) -> None:
     """Write a PNG of 256 colours (a third of the bytes) whole or not at all, and close it; photographs are coarser and dithered."""
     photographs = any(image.get_array().ndim == 3 for axes in figure.axes for image in axes.get_images())
+    for text in figure.findobj(Text):  # bytes of file names that are no text
+        text.set_text("".join(letter if letter.isprintable() or letter == "\n" else "\ufffd" for letter in text.get_text()))
     with replacing(path) as temporary:
         figure.savefig(temporary, dpi=100 if photographs else 150, format="png")
         with Image.open(temporary) as picture:

@@ -80,7 +80,7 @@ def write_labels(in_dir: Path, out_csv: Path, predict: Callable[[Tensor], Tensor
     """Classify the images of `in_dir` and write the csv, whole or not at all; messages go to stderr. Returns what `classify` returns."""
     refuse_other_file(out_csv, "filename,label")
     labels, problems = classify(image_files(in_dir, SUFFIXES), predict, size)
-    with replacing(out_csv) as temporary, open(temporary, "w", newline="", errors="surrogateescape") as file:
+    with replacing(out_csv) as temporary, open(temporary, "w", newline="", encoding="utf-8", errors="surrogateescape") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["filename", "label"])
         writer.writerows(labels.items())

@@ -74,11 +74,12 @@ def test_links_to_nowhere_are_named(tmp_path):
         decode_folder(files, 8)
 
 
-def test_titles_are_drawn_as_they_are(tmp_path):
+@pytest.mark.parametrize("title, drawn", [("a$\\frac{$^_b.jpg", "a$\\frac{$^_b.jpg"), ("a\udcff\x01.jpg", "a\ufffd\ufffd.jpg")])
+def test_titles_are_drawn_as_they_are(tmp_path, title, drawn):
     figure, axes = figures.new_figure()
-    axes[0, 0].set_title(r"a$\frac{$^_b.jpg")
+    axes[0, 0].set_title(title)
     figures.save(figure, tmp_path / "a.png")
-    assert not axes[0, 0].title.get_parse_math() and cli.is_signed(tmp_path / "a.png")
+    assert axes[0, 0].get_title() == drawn and not axes[0, 0].title.get_parse_math() and cli.is_signed(tmp_path / "a.png")
 
 
 # ---- outputs ----
