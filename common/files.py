@@ -38,7 +38,7 @@ def read_csv(path: Path, needed: tuple[str, ...]) -> list[dict[str, str]]:
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UsageError(f"{path} cannot be read ({error}); give a csv with the columns {','.join(needed)}") from None
     if not rows or not set(needed) <= rows[0].keys():
-        raise UsageError(f"{path} has no rows under a header with {','.join(needed)}; restore the course's file")
+        raise UsageError(f"{path} has no rows under the header '{','.join(needed)}'; restore the course's file")
     refuse(path, [f"row {i} lacks one of the columns {','.join(needed)}" for i, row in enumerate(rows, 1) if None in map(row.get, needed)])
     return rows
 

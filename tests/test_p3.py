@@ -342,7 +342,7 @@ def test_bad_csv(broken, change, message):
 
 def test_short_rows_are_named(drawn, tmp_path):
     (tmp_path / "short.csv").write_text("id,filename,label\n0,0_0.jpg,1\n1,0_0.jpg\n")
-    with pytest.raises(UsageError, match="row 2 has fewer than 3 columns"):
+    with pytest.raises(UsageError, match="row 2 lacks one of the columns filename,label"):
         p3_data.read_rows(tmp_path / "short.csv", drawn / "hw1_data/p3_data/office/val")
 
 

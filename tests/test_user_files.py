@@ -48,7 +48,7 @@ def test_rows_need_no_column_that_is_not_used(tmp_path):
     path = tmp_path / "images.csv"
     path.write_text("filename\na.jpg\n")
     assert p3_data.read_rows(path, tmp_path, ("filename",)) == [{"filename": "a.jpg", "label": ""}]
-    with pytest.raises(UsageError, match="no rows under a header with filename,label"):
+    with pytest.raises(UsageError, match="no rows under the header 'filename,label'"):
         p3_data.read_rows(path, tmp_path)
     path.write_text("filename,label\na.jpg,07\n")
     assert p3_data.read_rows(path, tmp_path)[0]["label"] == "7"
