@@ -24,10 +24,11 @@ def read_packed(path: Path) -> np.ndarray:
         with Image.open(path) as picture:
             if picture.mode.startswith("I"):  # 16 bits, which Pillow's own conversion cuts off at 255
                 picture = Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
-            packed = picture.convert("RGB").convert("RGBX") if picture.mode != "RGB" else picture.convert("RGBX")
+            picture = picture if picture.mode == "RGB" else picture.convert("RGB")
+            content = picture.tobytes("raw", "RGBX")  # as Pillow holds them: no conversion
+            return np.frombuffer(content, "<u4").reshape(picture.height, picture.width)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise ValueError(f"unreadable ({type(error).__name__})") from None
-    return np.frombuffer(packed.tobytes(), "<u4").reshape(packed.height, packed.width)
 
 
 def read_rgb(path: Path) -> np.ndarray:
