@@ -2,6 +2,9 @@
 
 An operation is called with images (N, 3, H, W), values 0 to 255 until `Normalise`, and `u`, N rows of `op.draws` uniform numbers in [0, 1).
 All randomness comes from `u`: the same rows give the same images, on any device and with any number of processes.
+
+`u` stays on the CPU: what follows from it is computed and decided there, and sent to the images' device, which never has to tell the host a
+value. Operations with `on_cpu` work image by image, in branches, and belong on the CPU altogether; see feed.py.
 """
 
 import math
@@ -19,6 +22,11 @@ IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 CACHED = 600_000  # values; on a CPU a batch is worked on in parts of so many, which its caches hold
 
 
+def beside(values: Tensor, images: Tensor) -> Tensor:
+    """A few values of the CPU on the images' device; the host does not wait for what the device still has to do."""
+    return values.to(images.device, non_blocking=True)
+
+
 @dataclass(frozen=True)
 class Crop:
     """Pad by `padding` pixels (mirrored) and cut the image's own size out at a random place."""
@@ -29,7 +37,7 @@ class Crop:
     def __call__(self, images: Tensor, u: Tensor) -> Tensor:
         n, _, height, width = images.shape
         padded = F.pad(images.float(), (self.padding,) * 4, mode="reflect").to(images.dtype)
-        offset = (u * (2 * self.padding + 1)).long()
+        offset = beside((u * (2 * self.padding + 1)).long(), images)
         rows = offset[:, :1] + torch.arange(height, device=images.device)
         columns = offset[:, 1:] + torch.arange(width, device=images.device)
         one_each = torch.arange(n, device=images.device)[:, None, None]
@@ -44,7 +52,7 @@ class Flip:
     draws: ClassVar[int] = 1
 
     def __call__(self, images: Tensor, u: Tensor) -> Tensor:
-        return torch.where((u < self.p)[:, :, None, None], images.flip(-1), images)
+        return torch.where(beside(u < self.p, images)[:, :, None, None], images.flip(-1), images)
 
 
 @dataclass(frozen=True)
@@ -56,8 +64,9 @@ class Symmetries:
     def __call__(self, images: Tensor, u: Tensor) -> Tensor:
         which, out = (u[:, 0] * 8).long(), images.clone()
         for k in range(1, 8):
-            turned = images[which == k].rot90(k % 4, (2, 3))
-            out[which == k] = turned.flip(-1) if k >= 4 else turned
+            rows = beside((which == k).nonzero()[:, 0], images)
+            turned = images[rows].rot90(k % 4, (2, 3))
+            out[rows] = turned.flip(-1) if k >= 4 else turned
         return out
 
 
@@ -87,7 +96,7 @@ class Affine:
     def __call__(self, images: Tensor, u: Tensor) -> Tensor:
         both = 2 * u - 1
         angle, slope = torch.deg2rad(both[:, 0] * self.degrees), torch.deg2rad(both[:, 4] * self.shear).tan()
-        size = torch.tensor([images.shape[3], images.shape[2]], device=u.device)
+        size = torch.tensor([images.shape[3], images.shape[2]])
         x, y = (both[:, 1:3] * self.translate * size).round().unbind(1)
         factor = self.scale[0] + u[:, 3] * (self.scale[1] - self.scale[0])
         cos, sin = angle.cos() / factor, angle.sin() / factor
@@ -97,10 +106,13 @@ class Affine:
 
 
 def warp(images: Tensor, matrix: Tensor) -> Tensor:
-    """The pixel (x, y) of an image, counted from its centre, becomes the one nearest to matrix (N, 6) @ (x, y, 1); black outside."""
+    """The pixel (x, y) of an image, counted from its centre, becomes the one nearest to matrix (N, 6) @ (x, y, 1); black outside.
+
+    The matrix is on the CPU.
+    """
     height, width = images.shape[2:]
-    half = torch.tensor([width / 2, height / 2, 1.0], device=images.device)
-    grid = F.affine_grid(matrix.view(-1, 2, 3) * half / half[:2, None], list(images.shape), align_corners=False)
+    half = torch.tensor([width / 2, height / 2, 1.0])
+    grid = F.affine_grid(beside(matrix.view(-1, 2, 3) * half / half[:2, None], images), list(images.shape), align_corners=False)
     return F.grid_sample(images.float(), grid, mode="nearest", align_corners=False).to(images.dtype)
 
 
@@ -114,11 +126,11 @@ class ColorJitter:
     draws: ClassVar[int] = 6
 
     def __call__(self, images: Tensor, u: Tensor) -> Tensor:
-        strength = torch.tensor([self.brightness, self.contrast, self.saturation], device=u.device)
+        strength = torch.tensor([self.brightness, self.contrast, self.saturation])
         order, whole = u[:, 3:].argsort(1), not images.is_floating_point()
         factors = (1 + (2 * u[:, :3] - 1) * strength).gather(1, order)
         images = images.float() if whole else images.clone()
-        for kind, factor in zip(order.T, factors.T, strict=True):
+        for kind, factor in zip(beside(order, images).T, beside(factors, images).T, strict=True):
             blend(images, kind, factor, whole)
         return images.to(torch.uint8) if whole else images
 
@@ -158,9 +170,9 @@ class GaussianBlur:
     def __call__(self, images: Tensor, u: Tensor) -> Tensor:
         n, channels, height, width = images.shape
         sigma, pad = self.sigma[0] + u * (self.sigma[1] - self.sigma[0]), self.kernel // 2
-        line = torch.exp(-0.5 * ((torch.arange(self.kernel, device=u.device) - (self.kernel - 1) / 2) / sigma) ** 2)
+        line = torch.exp(-0.5 * ((torch.arange(self.kernel) - (self.kernel - 1) / 2) / sigma) ** 2)
         line = line / line.sum(1, keepdim=True)
-        square = (line[:, :, None] * line[:, None]).repeat_interleave(channels, 0)[:, None]
+        square = beside(line[:, :, None] * line[:, None], images).repeat_interleave(channels, 0)[:, None]
         padded = F.pad(images.float(), (pad,) * 4, mode="reflect").view(1, n * channels, height + 2 * pad, width + 2 * pad)
         blurred = F.conv2d(padded, square, groups=n * channels).view(images.shape)
         return blurred if images.is_floating_point() else blurred.round().to(images.dtype)
@@ -183,7 +195,7 @@ class ResizedCrop:
         top, left, rows, columns = self.boxes(u, height, width).T
         x, y = sample_points(left, columns, width), sample_points(top, rows, height)
         x = torch.where(u[:, 22:] < 0.5, x.flip(1), x)
-        grid = torch.stack(torch.broadcast_tensors(x[:, None], y[:, :, None]), 3)
+        grid = torch.stack(torch.broadcast_tensors(beside(x, images)[:, None], beside(y, images)[:, :, None]), 3)
         sampled = F.grid_sample(images.float(), grid, align_corners=False, padding_mode="border")
         return sampled if images.is_floating_point() else sampled.round().to(images.dtype)
 
@@ -196,14 +208,14 @@ class ResizedCrop:
         fits = (rows > 0) & (rows <= height) & (columns > 0) & (columns <= width)
         first = fits.int().argmax(1, keepdim=True)
         size = torch.stack([rows, columns], 2).take_along_dim(first[:, :, None], 1)[:, 0]
-        whole = torch.tensor([height, width], device=u.device, dtype=size.dtype)
+        whole = torch.tensor([height, width], dtype=size.dtype)
         size = torch.where(fits.any(1, keepdim=True), size, whole)
         return torch.cat([(u[:, 20:22] * (whole - size + 1)).floor(), size], 1)
 
 
 def sample_points(start: Tensor, length: Tensor, count: int) -> Tensor:
     """`count` points (N, count) that resize the pixels from `start` on, `length` of them, to `count`; -1 to 1 over all `count` pixels."""
-    place = (torch.arange(count, device=start.device) + 0.5) * length[:, None] / count - 0.5
+    place = (torch.arange(count) + 0.5) * length[:, None] / count - 0.5
     return (2 * (start[:, None] + place.clamp(min=0).minimum(length[:, None] - 1)) + 1) / count - 1
 
 
@@ -215,14 +227,20 @@ class Cutout:
     draws: ClassVar[int] = 2
 
     def __call__(self, images: Tensor, u: Tensor) -> Tensor:
-        def inside(length: int, draw: Tensor) -> Tensor:
-            start = (draw * length).long()[:, None] - self.size // 2
-            place = torch.arange(length, device=images.device)
-            return (place >= start) & (place < start + self.size)
-
         height, width = images.shape[2:]
-        hole = inside(height, u[:, 0])[:, None, :, None] & inside(width, u[:, 1])[:, None, None, :]
-        return images.masked_fill(hole, 0)
+        corner = (u * torch.tensor([height, width])).long() - self.size // 2
+        return erase(images, corner, torch.full_like(corner, self.size))
+
+
+def erase(images: Tensor, corner: Tensor, size: Tensor) -> Tensor:
+    """Images with a rectangle set to 0: `corner` (N, 2) its top and left, `size` (N, 2) its height and width; whole numbers on the CPU."""
+
+    def inside(length: int, start: Tensor, count: Tensor) -> Tensor:
+        place = torch.arange(length)
+        return beside((place >= start[:, None]) & (place < (start + count)[:, None]), images)
+
+    rows, columns = (inside(images.shape[2 + axis], corner[:, axis], size[:, axis]) for axis in (0, 1))
+    return images.masked_fill(rows[:, None, :, None] & columns[:, None, None, :], 0)
 
 
 @dataclass(frozen=True)
@@ -231,6 +249,7 @@ class AutoAugment:
 
     policy: str = "imagenet"
     draws: ClassVar[int] = 1
+    on_cpu: ClassVar[bool] = True
 
     def __call__(self, images: Tensor, u: Tensor) -> Tensor:
         return one_by_one(transforms.AutoAugment(transforms.AutoAugmentPolicy(self.policy)), images, u)
@@ -244,7 +263,18 @@ class RandomErasing:
     draws: ClassVar[int] = 1
 
     def __call__(self, images: Tensor, u: Tensor) -> Tensor:
-        return one_by_one(transforms.RandomErasing(self.p), images, u)
+        with torch.random.fork_rng(devices=[]):
+            boxes = torch.tensor([self.box(images.shape[1:], seed) for seed in seeds(u)])
+        return erase(images, boxes[:, :2], boxes[:, 2:])
+
+    def box(self, shape: torch.Size, seed: int) -> tuple[int, int, int, int]:
+        """Top, left, height and width by this seed of the global generator, as torchvision draws them; all 0 where nothing is erased."""
+        torch.default_generator.manual_seed(seed)
+        shaped = torch.zeros(1).expand(shape)  # torchvision asks for a picture, of which it sees the size
+        if torch.rand(1) >= self.p:
+            return 0, 0, 0, 0
+        *box, filling = transforms.RandomErasing.get_params(shaped, (0.02, 0.33), (0.3, 3.3), [0.0])
+        return (0, 0, 0, 0) if filling is shaped else tuple(box)  # the picture itself, if no rectangle fitted
 
 
 @dataclass(frozen=True)
@@ -253,6 +283,7 @@ class PerImage:
 
     transform: Callable[[Tensor], Tensor]
     draws: ClassVar[int] = 1
+    on_cpu: ClassVar[bool] = True
 
     def __call__(self, images: Tensor, u: Tensor) -> Tensor:
         return one_by_one(self.transform, images, u)
@@ -264,7 +295,12 @@ def one_by_one(transform, images: Tensor, u: Tensor) -> Tensor:
     Transforms of many branches would not become simpler in a batched form, and at 32 px they cost less than the network's step.
     """
     with torch.random.fork_rng(devices=[]):
-        return torch.stack([seeded(transform, *pair) for pair in zip(images, (u[:, 0].double() * 2**40).long().tolist(), strict=True)])
+        return torch.stack([seeded(transform, *pair) for pair in zip(images, seeds(u), strict=True)])
+
+
+def seeds(u: Tensor) -> list[int]:
+    """A seed of the global generator for each image, from its draw (N, 1)."""
+    return (u[:, 0].double() * 2**40).long().tolist()
 
 
 def seeded(transform, image: Tensor, seed: int) -> Tensor:
@@ -285,11 +321,16 @@ class Sometimes:
         """One for the choice, and the operation's own."""
         return 1 + self.operation.draws
 
+    @property
+    def on_cpu(self) -> bool:
+        """As the operation."""
+        return on_cpu(self.operation)
+
     def __call__(self, images: Tensor, u: Tensor) -> Tensor:
         if not len(rows := (u[:, 0] < self.p).nonzero()[:, 0]):
             return images
-        images = images.clone()
-        images[rows] = self.operation(images[rows], u[rows, 1:])
+        images, chosen = images.clone(), beside(rows, images)
+        images[chosen] = self.operation(images[chosen], u[rows, 1:])
         return images
 
 
@@ -304,14 +345,20 @@ class OneOf:
         """One for the choice, and as many as the longest pipeline needs."""
         return 1 + max(pipeline.draws for _, pipeline in self.choices)
 
+    @property
+    def on_cpu(self) -> bool:
+        """Whether one of the pipelines is."""
+        return any(on_cpu(operation) for _, pipeline in self.choices for operation in pipeline.operations)
+
     def __call__(self, images: Tensor, u: Tensor) -> Tensor:
-        shares = torch.tensor([share for share, _ in self.choices], device=u.device)
+        shares = torch.tensor([share for share, _ in self.choices])
         which = torch.bucketize(u[:, 0].contiguous(), shares.cumsum(0)[:-1] / shares.sum(), right=True)
         images = images.clone()
         for number, (_, pipeline) in enumerate(self.choices):
             rows = (which == number).nonzero()[:, 0]
             if len(rows):
-                images[rows] = pipeline(images[rows], u[rows, 1 : 1 + pipeline.draws])
+                chosen = beside(rows, images)
+                images[chosen] = pipeline(images[chosen], u[rows, 1 : 1 + pipeline.draws])
         return images
 
 
@@ -337,9 +384,14 @@ class Normalise:
     draws: ClassVar[int] = 0
 
     def __call__(self, images: Tensor, u: Tensor) -> Tensor:
-        mean, std = (torch.tensor(values, device=images.device)[:, None, None] * 255 for values in (self.mean, self.std))
+        mean, std = (beside(torch.tensor(values), images)[:, None, None] * 255 for values in (self.mean, self.std))
         values = images.to(torch.float32, copy=True).sub_(mean).div_(std)
         return values.contiguous(memory_format=torch.channels_last)
+
+
+def on_cpu(operation: Callable[[Tensor, Tensor], Tensor]) -> bool:
+    """Whether an operation works image by image: small branches, for which a GPU would need more time than for the network."""
+    return getattr(operation, "on_cpu", False)
 
 
 class Pipeline:
@@ -350,14 +402,19 @@ class Pipeline:
         self.draws = sum(operation.draws for operation in operations)
 
     def __call__(self, images: Tensor, u: Tensor) -> Tensor:
-        on_cpu = isinstance(images, Tensor) and images.device.type == "cpu"
-        if on_cpu and len(images) > (part := max(1, CACHED // images.shape[1:].numel())):
+        in_parts = isinstance(images, Tensor) and images.device.type == "cpu" and self.operations
+        if in_parts and len(images) > (part := max(1, CACHED // images.shape[1:].numel())):
             return torch.cat([self(images[i : i + part], u[i : i + part]) for i in range(0, len(images), part)])
         start = 0
         for operation in self.operations:
             images = operation(images, u[:, start : start + operation.draws])
             start += operation.draws
         return images
+
+    def split(self) -> tuple["Pipeline", "Pipeline"]:
+        """What belongs on the CPU, up to the last operation with `on_cpu`, and the rest, for the network's device."""
+        count = max((place for place, operation in enumerate(self.operations, 1) if on_cpu(operation)), default=0)
+        return Pipeline(*self.operations[:count]), Pipeline(*self.operations[count:])
 
     def __repr__(self) -> str:
         return ", ".join(map(repr, self.operations))
