@@ -11,6 +11,7 @@ from tqdm import tqdm
 from common import setup, training
 from common.augment import Pipeline
 from common.data import Labelled, Splits, batches
+from common.feed import feed, resident
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class Recipe(training.Recipe):
 def train_epoch(model, optimiser, split: Labelled, recipe, runtime: setup.Runtime, epoch: int, seed: int) -> dict:
     """One pass over the training images, `epoch` counted from 0: mean loss and accuracy over all processes, and the last learning rate.
 
-    The split's target are labels (N,) or, for soft labels, probabilities (N, classes).
+    The split, where `resident` puts it, has as target labels (N,) or, for soft labels, probabilities (N, classes).
     """
     model.train()
     setup.seed_everything(seed, epoch, setup.rank())  # dropout: each epoch can be repeated alone, which is what --resume needs
@@ -33,10 +34,9 @@ def train_epoch(model, optimiser, split: Labelled, recipe, runtime: setup.Runtim
     pipeline, steps, device = recipe.train_pipeline(epoch), -(-len(split) // recipe.batch_size), runtime.device
     loss_sum, correct, count = torch.zeros((), device=device), torch.zeros((), device=device), 0
     walk = batches(len(split), recipe.batch_size, generator, pipeline.draws)
-    for step, (index, u, weight) in enumerate(tqdm(walk, f"epoch {epoch + 1}", steps, leave=False, disable=setup.rank() > 0 or None)):
+    fed = tqdm(feed(split, pipeline, walk, runtime), f"epoch {epoch + 1}", steps, leave=False, disable=setup.rank() > 0 or None)
+    for step, (images, target, weight) in enumerate(fed):
         training.set_lr(optimiser, recipe.lr * recipe.schedule(epoch + step / steps, recipe.epochs))
-        index = index.to(split.target.device)
-        images, target = pipeline(split.images[index], u.to(device)), split.target[index]
         with runtime.autocast():
             logits = model(images)
             loss = F.cross_entropy(logits.float(), target, label_smoothing=recipe.label_smoothing)
@@ -53,14 +53,14 @@ def train_epoch(model, optimiser, split: Labelled, recipe, runtime: setup.Runtim
 
 
 @setup.evaluation()
-def evaluate(model: nn.Module, split: Labelled, pipeline: Pipeline, batch_size: int) -> dict:
-    """Mean cross entropy and accuracy on a split, over all processes."""
+def evaluate(model: nn.Module, split: Labelled, pipeline: Pipeline, batch_size: int, runtime: setup.Runtime) -> dict:
+    """Mean cross entropy and accuracy on a split, where `resident` puts it, over all processes."""
     model.eval()
     setup.synchronise_buffers(model)
     loss, correct, nothing = 0.0, 0.0, torch.empty(0, 0)
-    for index in torch.arange(setup.rank(), len(split), setup.world_size()).split(batch_size):
-        index = index.to(split.target.device)
-        logits, target = model(pipeline(split.images[index], nothing)), split.target[index]
+    parts = torch.arange(setup.rank(), len(split), setup.world_size()).split(batch_size)
+    for images, target, _ in feed(split, pipeline, ((index, nothing, 1.0) for index in parts), runtime):
+        logits = model(images)
         loss += F.cross_entropy(logits, target, reduction="sum").double()
         correct += (logits.max(1).indices == target).sum()
     loss, correct = setup.total(loss, correct)
@@ -90,10 +90,11 @@ def train(model: nn.Module, recipe, splits: Splits, pipeline: Pipeline, folder: 
     """
     model = runtime.place(model)
     optimiser, parallel = training.make_optimiser(model, recipe), setup.parallel(model, runtime)
-    train_split, validation = splits.train.to(runtime.device), splits.validation.to(runtime.device)
+    train_split = resident(splits.train, recipe.train_pipeline(0), runtime)
+    validation = resident(splits.validation, pipeline, runtime)
 
     def one_epoch(epoch: int) -> dict:
         numbers = train_epoch(parallel, optimiser, train_split, recipe, runtime, epoch, args.seed)
-        return numbers | evaluate(model, validation, pipeline, recipe.validation_batch)
+        return numbers | evaluate(model, validation, pipeline, recipe.validation_batch, runtime)
 
     return training.walk(recipe, model, optimiser, folder, settings, runtime, args.resume, one_epoch)

@@ -54,6 +54,13 @@ def positive_int(text: str) -> int:
     return value
 
 
+def count(text: str) -> int:
+    """An argparse type: an integer of at least 0."""
+    if (value := int(text)) < 0:
+        raise argparse.ArgumentTypeError(f"{text} is negative")
+    return value
+
+
 def positive_float(text: str) -> float:
     """An argparse type: a finite number above 0."""
     if not 0 < (value := float(text)) < float("inf"):
@@ -69,6 +76,12 @@ def add_training_arguments(parser: argparse.ArgumentParser, weights: bool = True
     parser.add_argument("--resume", action="store_true", help="continue after the last complete epoch, to the same result")
     if weights:
         parser.add_argument("--weights", help="none, default (torchvision's published ones) or a checkpoint file")
+
+
+def add_workers(parser: argparse.ArgumentParser) -> None:
+    """The option of trainings some of whose augmentation is done image by image."""
+    words = "processes that augment images beside the training; changes no result (default: on a GPU up to 8, on the CPU 0)"
+    parser.add_argument("--workers", type=count, help=words)
 
 
 def add_seeds(parser: argparse.ArgumentParser, quick: int = 1) -> None:

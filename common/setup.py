@@ -53,10 +53,11 @@ __all__ = [  # cli.py's, which files that import torch anyway take from here
 
 @dataclass(frozen=True)
 class Runtime:
-    """Where and how the networks of this process run."""
+    """Where and how the networks of this process run; `workers` is the number of processes that prepare its images."""
 
     device: torch.device
     bf16: bool
+    workers: int = 0
 
     def autocast(self):
         """Mixed precision for a training step's forward pass."""
@@ -66,6 +67,12 @@ class Runtime:
         """Move a network to the device, in channels-last memory order; on the CPU with fast convolutions on small maps."""
         module = small_maps.convert(module) if self.device.type == "cpu" else module
         return module.to(self.device, memory_format=torch.channels_last)
+
+    def send(self, values: torch.Tensor) -> torch.Tensor:
+        """A tensor on the device; it goes to a GPU from pinned memory, so that the host does not wait for the work before it."""
+        if self.device.type == "cuda" and values.device.type == "cpu":
+            return values.pin_memory().to(self.device, non_blocking=True)
+        return values.to(self.device)
 
     def describe(self) -> str:
         """The device in words, for results."""
@@ -100,7 +107,20 @@ def start(args: argparse.Namespace) -> Runtime:
     if "WORLD_SIZE" in os.environ and not dist.is_initialized():
         dist.init_process_group("nccl" if device.type == "cuda" else "gloo", device_id=device if device.type == "cuda" else None)
     seed_everything(args.seed)
-    return Runtime(device, bf16=device.type == "cuda" or _cpu_has_bf16())
+    return Runtime(device, device.type == "cuda" or _cpu_has_bf16(), worker_count(getattr(args, "workers", None), device))
+
+
+MOST_WORKERS = 8  # that --workers stands for: some more cores have the network's process and its thread for pinned memory
+
+
+def worker_count(asked: int | None, device: torch.device) -> int:
+    """`--workers`; without it none beside a network on the CPU, which needs the cores itself, and on a GPU this process's other cores."""
+    if asked is not None:
+        return asked
+    if device.type == "cpu":
+        return 0
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return max(0, min(MOST_WORKERS, cores // int(os.environ.get("LOCAL_WORLD_SIZE", 1)) - 1))
 
 
 @contextlib.contextmanager

@@ -23,6 +23,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--model", choices=("A", "B", "best"), required=True)
     parser.add_argument("--image-size", type=cli.positive_int, help="input pixels, for smaller machines")
     cli.add_training_arguments(parser)
+    cli.add_workers(parser)
     cli.add_common_arguments(parser)
     args = parser.parse_args(argv)
     arguments.check_report(parser, args)

@@ -205,8 +205,8 @@ def evaluate(model: nn.Module, tiles: Tiles, runtime: setup.Runtime, turns: bool
     setup.synchronise_buffers(model)
     loss, confusion = 0.0, torch.zeros(OUTPUTS, OUTPUTS, dtype=torch.int64, device=runtime.device)
     for index in torch.arange(setup.rank(), len(tiles), setup.world_size()).split(4):
-        target = tiles.labels[index].to(runtime.device).long()
-        logits = logits_at(model, tiles.images[index].to(runtime.device), tuple(target.shape[1:]), turns)
+        target = runtime.send(tiles.labels[index]).long()
+        logits = logits_at(model, runtime.send(tiles.images[index]), tuple(target.shape[1:]), turns)
         loss += F.cross_entropy(logits, target, ignore_index=UNKNOWN, reduction="sum").double() / target[0].numel()
         confusion += confusion_matrix(logits.max(1).indices, target, OUTPUTS)
     loss, *counts = setup.total(loss, *confusion.flatten())

@@ -73,8 +73,7 @@ def train_epoch(model, optimiser, tiles: Tiles, weight: Tensor, recipe: Recipe, 
     walk = batches(len(tiles), recipe.batch_size, generator, turn.draws + pipeline.draws)
     for step, (index, u, share) in enumerate(tqdm(walk, f"epoch {epoch + 1}", steps, leave=False, disable=setup.rank() > 0 or None)):
         training.set_lr(optimiser, recipe.lr * recipe.schedule(epoch + step / steps, recipe.epochs))
-        both = torch.cat([tiles.images[index], tiles.labels[index, None]], 1).to(runtime.device)
-        u = u.to(runtime.device)
+        both = runtime.send(torch.cat([tiles.images[index], tiles.labels[index, None]], 1))
         both = turn(both, u[:, : turn.draws])
         images, target = pipeline(both[:, :3], u[:, turn.draws :]), shrink_labels(both[:, 3], size).long()
         with runtime.autocast():

@@ -43,7 +43,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from common import classification, figures, results, runs, setup, training
-from common.augment import Normalise, Pipeline
+from common.augment import Normalise, Pipeline, beside
 from common.data import Labelled, Splits, batches
 from hw1 import byol, p3_data, p3_models, p3_recipes
 from hw1.byol import BYOL
@@ -75,8 +75,8 @@ def train_epoch(model: nn.Module, networks: BYOL, optimiser, images: Tensor, rec
     walk = batches(len(images), recipe.batch_size, generator, 2 * pipeline.draws)
     for step, (index, u, weight) in enumerate(tqdm(walk, f"epoch {epoch + 1}", steps, leave=False, disable=setup.rank() > 0 or None)):
         training.set_lr(optimiser, recipe.lr * recipe.schedule(epoch + step / steps, recipe.epochs))
-        chosen = images[index.to(images.device)]
-        view1, view2 = (pipeline(chosen, draws) for draws in u.to(runtime.device).chunk(2, 1))
+        chosen = images[beside(index, images)]
+        view1, view2 = (pipeline(chosen, draws) for draws in u.chunk(2, 1))
         with runtime.autocast():
             loss = model(view1, view2)
         optimiser.zero_grad(set_to_none=True)

@@ -22,6 +22,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = cli.Parser(description=__doc__)
     cli.add_seeds(parser)
     cli.add_training_arguments(parser)
+    cli.add_workers(parser)
     cli.add_common_arguments(parser)
     return parser.parse_args(argv)
 

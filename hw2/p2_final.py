@@ -23,6 +23,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = cli.Parser(description=__doc__)
     parser.add_argument("--model", choices=("report", "best"), default="report")
     cli.add_training_arguments(parser)
+    cli.add_workers(parser)
     cli.add_common_arguments(parser)
     args = parser.parse_args(argv)
     if args.model == "best" and args.weights not in (None, "none"):

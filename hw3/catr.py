@@ -249,8 +249,8 @@ class CATR(nn.Module):
         tokens = [self.input_proj(feature[None])[0].flatten(1).T for feature in body]
         positions = [sine_positions(*grid, self.config.width, tokens[0].device) for grid in grids]
         x, position = (nn.utils.rnn.pad_sequence(parts, batch_first=True) for parts in (tokens, positions))
-        length = torch.tensor([len(part) for part in tokens], device=x.device)
-        hidden = (torch.arange(x.shape[1], device=x.device) >= length[:, None])[:, None, None]
+        length = torch.tensor([len(part) for part in tokens])
+        hidden = (torch.arange(x.shape[1]) >= length[:, None])[:, None, None].to(x.device, non_blocking=True)
         for layer in self.transformer.encoder.layers:
             x = layer(x, position, hidden)
         memory = self.transformer.encoder.norm(x)

@@ -25,6 +25,7 @@ class Square:
 
     size: int
     draws: ClassVar[int] = 0
+    on_cpu: ClassVar[bool] = True
 
     def __call__(self, images: Pictures | Tensor, u: Tensor) -> Tensor:
         return torch.stack([resize(image, [self.size] * 2, antialias=True) for image in images])

@@ -8,6 +8,7 @@ and the exit code is 1.
 
 import argparse
 import sys
+from functools import partial
 from pathlib import Path
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))
@@ -28,6 +29,7 @@ if __name__ == "__main__":
 
 import torch
 from torch import Tensor
+from torchvision.models.vision_transformer import VisionTransformer
 
 from common import grading, setup, training
 from hw3 import p1_models
@@ -37,17 +39,18 @@ WEIGHTS = ("hw3-p1-b16/phase-2/p1.pth", "hw3-p1-tiny/phase-2/p1.pth")
 REMEDY = "make it with p1_train.py, for a machine without a GPU with --arch tiny --weights none, or name one with --weights"
 
 
+@setup.evaluation()
+def predict(model: VisionTransformer, images: Tensor, batch_size: int, runtime: setup.Runtime) -> Tensor:
+    """Logits (N, classes) of images (N, 3, S, S) of 0 to 255."""
+    return torch.cat([model(NORMALISE(part.to(runtime.device), torch.empty(0, 0))) for part in images.split(batch_size)])
+
+
 def main(args: argparse.Namespace) -> dict[str, int]:
     """Write the csv; returns the labels by name. Raises Incomplete if an image cannot be read."""
     runtime = setup.start(args)
     model, state = p1_models.load_trained(args.weights or training.first_trained(*WEIGHTS), runtime, REMEDY)
-
-    @setup.evaluation()
-    def predict(images: Tensor) -> Tensor:
-        parts = images.split(state["settings"]["validation_batch"])
-        return torch.cat([model(NORMALISE(part.to(runtime.device), torch.empty(0, 0))) for part in parts])
-
-    labels, problems = grading.write_labels(args.in_dir, args.out_csv, predict, model.image_size)
+    logits = partial(predict, model, batch_size=state["settings"]["validation_batch"], runtime=runtime)
+    labels, problems = grading.write_labels(args.in_dir, args.out_csv, logits, model.image_size)
     grading.refuse_unread(labels, problems, args.out_csv)
     return labels
 

@@ -24,6 +24,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--arch", choices=arguments.VIT_ARCHES, default="b16")
     parser.add_argument("--image-size", type=cli.positive_int, help="input pixels, a multiple of the patch (default: 384, tiny 96)")
     cli.add_training_arguments(parser)
+    cli.add_workers(parser)
     cli.add_common_arguments(parser)
     return parser.parse_args(argv)
 

@@ -80,8 +80,8 @@ def train_epoch(model, optimiser, pairs: Pairs, recipe: Recipe, runtime: setup.R
         training.set_lr(optimiser, recipe.lr * recipe.schedule(epoch + step / steps, recipe.epochs))
         turns = (u[:, 0] * 4).long().tolist() if args.turns else [0] * len(index)
         places = pairs.place[index].tolist()
-        images = [pairs.images[i].rot90(turn, (1, 2)).to(runtime.device) for i, turn in zip(places, turns, strict=True)]
-        loss = caption_loss(model, images, pairs.tokens[index].to(runtime.device))
+        images = [runtime.send(pairs.images[i].rot90(turn, (1, 2))) for i, turn in zip(places, turns, strict=True)]
+        loss = caption_loss(model, images, runtime.send(pairs.tokens[index]))
         optimiser.zero_grad(set_to_none=True)
         (loss * share).backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.clip)
@@ -99,9 +99,9 @@ def evaluate(model, pairs: Pairs, batch_size: int, runtime: setup.Runtime) -> di
     setup.synchronise_buffers(model)
     loss, count = 0.0, 0.0
     for index in torch.arange(setup.rank(), len(pairs), setup.world_size()).split(batch_size):
-        tokens = pairs.tokens[index].to(runtime.device)
-        images = [pairs.images[i].to(runtime.device) for i in pairs.place[index].tolist()]
-        loss += caption_loss(model, images, tokens, "sum").double()
+        tokens = pairs.tokens[index]
+        images = [runtime.send(pairs.images[i]) for i in pairs.place[index].tolist()]
+        loss += caption_loss(model, images, runtime.send(tokens), "sum").double()
         count += (tokens[:, 1:] != catr.PAD).sum()
     loss, count = setup.total(loss, count)
     return {"validation_loss": loss / count}

@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-import torch
 from torch import Tensor
 from torchvision.transforms.functional import resize
 from tqdm import tqdm
@@ -30,10 +29,6 @@ class Pictures:
 
     def __len__(self) -> int:
         return len(self.images)
-
-    def to(self, device: torch.device) -> "Pictures":
-        """The same on another device."""
-        return Pictures([image.to(device) for image in self.images])
 
 
 def decode(folder: Path, files: list[Path]) -> Pictures:
