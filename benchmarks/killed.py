@@ -16,6 +16,7 @@ import signal
 import sys
 import tempfile
 import time
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 
@@ -31,7 +32,11 @@ from hw1 import p1_train, p2_inference
 
 
 def trial(job: Callable[[], object], seconds: float | None = None, file_bytes: int | None = None) -> tuple[int, float]:
-    """Run `job` in a forked child, killed after `seconds`, no file longer than `file_bytes`; returns its exit code and seconds."""
+    """Run `job` in a forked child, killed after `seconds`, no file longer than `file_bytes`; returns its exit code and seconds.
+
+    Prints the traceback of an unexpected end.
+    """
+    said, say = os.pipe()  # not a file: it has no limit to its size
     start, child = time.monotonic(), os.fork()
     if child == 0:
         code = 1
@@ -44,6 +49,8 @@ def trial(job: Callable[[], object], seconds: float | None = None, file_bytes: i
             code = 0
         except UsageError:
             code = 2
+        except BaseException:
+            os.write(say, traceback.format_exc().encode())
         finally:
             os._exit(code)
     ended = os.WEXITED | os.WNOHANG | os.WNOWAIT
@@ -51,7 +58,12 @@ def trial(job: Callable[[], object], seconds: float | None = None, file_bytes: i
         time.sleep(0.002)
     if seconds is not None:
         os.kill(child, signal.SIGKILL)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), time.monotonic() - start
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    seconds = time.monotonic() - start
+    os.close(say)
+    with open(said, errors="replace") as pipe:
+        print(pipe.read(), end="", file=sys.stderr)
+    return code, seconds
 
 
 def check_files(folder: Path) -> None:
