@@ -8,6 +8,7 @@ import argparse
 import contextlib
 import glob
 import os
+import shutil
 import sys
 import tempfile
 import zlib
@@ -177,12 +178,12 @@ def writable_file(path: Path, name: str) -> None:
 
 
 def remove_leftovers(path: Path) -> None:
-    """Remove the temporary files for `path` whose process no longer runs: a killed one leaves them, and they would grow in number."""
+    """Remove what processes that no longer run left beside `path`: the temporary files and folders of killed ones would grow in number."""
     with contextlib.suppress(OSError):
         for left in path.parent.glob(f".{glob.escape(path.name)}.*.part"):
             pid = left.name.split(".")[-2]
             if pid.isdecimal() and not is_running(int(pid)):
-                left.unlink(missing_ok=True)
+                shutil.rmtree(left) if left.is_dir() else left.unlink(missing_ok=True)
 
 
 def is_running(pid: int) -> bool:

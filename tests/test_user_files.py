@@ -11,7 +11,7 @@ import torch
 from conftest import run_script
 from PIL import Image
 
-from common import cli, figures, grading, setup
+from common import cli, figures, grading, setup, synthetic
 from common.data import decode_folder, read_annotations, read_answers, read_image
 from common.files import image_files, whole_number
 from common.setup import ROOT, UsageError
@@ -124,6 +124,17 @@ def test_an_out_that_cannot_be_written_is_named_at_the_start(tmp_path):
         "hw1/p1_pca.py", "--report", "f22a", "--out", tmp_path / "file/out", "--data", "synthetic", XDG_CACHE_HOME=str(tmp_path)
     )
     assert done.returncode == 2 and "file/out" in done.stderr and "drawing" not in done.stdout
+
+
+def test_leftovers_of_a_killed_process_are_removed(tmp_path):
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    (tmp_path / f".a.{gone.pid}.part").mkdir()
+    (tmp_path / f".b.{gone.pid}.part").touch()
+    (tmp_path / f".b.{os.getpid()}.part").touch()
+    with synthetic.whole_folder(tmp_path / "a"), cli.replacing(tmp_path / "b") as temporary:
+        temporary.touch()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b"]
 
 
 # ---- checkpoints and shells ----
