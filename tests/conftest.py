@@ -1,5 +1,6 @@
 """Small data in the courses' layouts, and a cache folder of the tests' own."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,8 @@ import pytest
 from common import synthetic
 from common.setup import ROOT
 from hw1 import p2_synthetic
+
+COURSE_DATA = Path(os.environ.get("COURSE_DATA") or ROOT / "data").resolve()  # the courses' own files, where they are
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -44,8 +47,6 @@ def land(tmp_path_factory) -> Path:
 
 def run_script(*arguments, cwd: Path | None = None, **environment) -> subprocess.CompletedProcess:
     """Run a script of this repository, python or bash, in a process of its own, its output as text."""
-    import os
-
     launcher = "bash" if arguments[0].endswith(".sh") else sys.executable
     command = [launcher, str(ROOT / arguments[0]), *map(str, arguments[1:])]
     return subprocess.run(command, capture_output=True, text=True, cwd=cwd, env=os.environ | environment, timeout=300)

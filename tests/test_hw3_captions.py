@@ -7,7 +7,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from conftest import run_script
+from conftest import COURSE_DATA, run_script
 from PIL import Image
 from torchvision import models
 
@@ -16,7 +16,7 @@ from common.setup import UsageError, save_checkpoint
 from hw3 import catr, p2_caption_attention, p2_caption_train, p2_data, p2_inference, p2_maps, p2_models, p2_synthetic, p2_text
 from hw3.catr import ARCHES
 
-BERT = setup.ROOT.parent / "shared" / "data" / "bert-base-uncased-vocab.txt"
+BERT = COURSE_DATA / "bert-base-uncased-vocab.txt"
 CPU = setup.Runtime(torch.device("cpu"), False)
 WORDS = ["a red circle above a blue square", "a star left of a heart", "snowboard snow"]
 

@@ -1,18 +1,16 @@
 """The committed checkpoints, and what they reach on the course's own images, in $COURSE_DATA or data/, by the graders' scripts."""
 
 import json
-import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import torch
+from conftest import COURSE_DATA
 
 from common.setup import ROOT, load_checkpoint
 
-DATA = Path(os.environ.get("COURSE_DATA") or ROOT / "data").resolve()
-P1, P2, CIFAR = (DATA / name for name in ("hw1_data/p1_data", "hw1_data/p2_data", "hw2_data/p2_data"))
+P1, P2, CIFAR = (COURSE_DATA / name for name in ("hw1_data/p1_data", "hw1_data/p2_data", "hw2_data/p2_data"))
 
 
 @pytest.mark.parametrize("name, megabytes", [("hw1/checkpoints/p1", 16), ("hw1/checkpoints/p2", 16), ("hw2/checkpoints/p2", 10)])
