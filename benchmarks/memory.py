@@ -1,13 +1,15 @@
 """Peak memory of the graders' scripts above that of the network, for folders of 10, 100 and 1,000 images of mixed sizes.
 
 One image in ten has 10,000 x 10,000 pixels (at most --large of them, as each takes a second), one is a strip of 1 x 20,000; the others have
-20 to 1,500 pixels a side. The network's share is the peak of the same script over one image of 64 x 64. Networks have random weights.
+20 to 1,500 pixels a side. The network's share is the peak of the same script over one image of 64 x 64. Networks without committed weights
+have random ones.
 
     python benchmarks/memory.py [--counts 10,100,1000] [--large 20] [--script hw1/p2_inference.py]
 """
 
 import argparse
 import csv
+import dataclasses
 import subprocess
 import sys
 import tempfile
@@ -21,8 +23,18 @@ sys.path.append(str(Path(__file__).resolve().parents[1]))
 
 from common.setup import ROOT, save_checkpoint
 from hw1 import p3_models
+from hw3 import p1_models, p2_models
+from hw3.p2_text import train_vocabulary
 
-SCRIPTS = ("hw1/p1_inference.py", "hw1/p2_inference.py", "hw1/p3_inference.py", "hw2/p2_inference.py")
+SCRIPTS = (
+    "hw1/p1_inference.py",
+    "hw1/p2_inference.py",
+    "hw1/p3_inference.py",
+    "hw2/p2_inference.py",
+    "hw3/p1_inference.py",
+    "hw3/p2_inference.py",
+)
+FOLDERS = ("hw1/p2_inference.py", "hw3/p2_inference.py")  # those that write one, not a csv
 BOUND = 1.5e9  # bytes above the network
 
 
@@ -40,20 +52,37 @@ def draw(folder: Path, count: int, large: int, side: int = 10_000) -> None:
             coarse.resize(size, Image.Resampling.NEAREST).save(path)
 
 
+def random_checkpoint(script: str) -> dict | None:
+    """What the script's training would save, with random weights; None for the scripts whose weights are in the repository."""
+    torch.manual_seed(0)
+    if script == "hw1/p3_inference.py":
+        settings = {"network": "small", "image_size": 128, "classes": ["a", "b"]}
+        model = p3_models.Transferred(*p3_models.build_backbone("small", 128), 2)
+        return {"model": model.state_dict(), "settings": settings}
+    if script == "hw3/p1_inference.py":
+        settings = {"network": "tiny", "image_size": 96, "validation_batch": 74}
+        return {"model": p1_models.build("tiny", 96).state_dict(), "settings": settings}
+    if script == "hw3/p2_inference.py":
+        pieces = train_vocabulary(["a dog on a road"])
+        model = p2_models.build("small", pieces, 128)
+        settings = {"weights": "none", "data": {}, "config": dataclasses.asdict(model.config)}
+        return {"model": model.state_dict(), "settings": settings, "pieces": pieces.pieces}
+    return None
+
+
 def arguments(script: str, folder: Path, work: Path) -> list[str]:
     """The command line of a script over a folder, its outputs below `work`."""
     out = work / f"out-{folder.name}"
-    if script != "hw1/p3_inference.py":
-        return [str(folder), str(out if "hw1/p2" in script else out.with_suffix(".csv"))]
-    listed, weights = work / f"{folder.name}.csv", work / "p3.pth"
-    with open(listed, "w", newline="") as file:
-        csv.writer(file).writerows([("id", "filename", "label"), *((i, path.name, "a") for i, path in enumerate(folder.iterdir()))])
-    if not weights.exists():
-        torch.manual_seed(0)
-        backbone, dim = p3_models.build_backbone("small", 128)
-        settings = {"network": "small", "image_size": 128, "classes": ["a", "b"]}
-        save_checkpoint(weights, {"model": p3_models.Transferred(backbone, dim, 2).state_dict(), "settings": settings})
-    return [str(listed), str(folder), str(out.with_suffix(".csv")), "--weights", str(weights)]
+    words = [str(folder), str(out if script in FOLDERS else out.with_suffix(".csv"))]
+    if script == "hw1/p3_inference.py":
+        listed = work / f"{folder.name}.csv"
+        with open(listed, "w", newline="") as file:
+            csv.writer(file).writerows([("id", "filename", "label"), *((i, path.name, "a") for i, path in enumerate(folder.iterdir()))])
+        words.insert(0, str(listed))
+    if state := random_checkpoint(script):
+        save_checkpoint(work / "random.pth", state)
+        words += ["--weights", str(work / "random.pth")]
+    return words
 
 
 def peak(command: list[str]) -> int:

@@ -284,7 +284,7 @@ def batches(size: int, batch_size: int, generator: torch.Generator, draws: int =
     if batch_size < 2 * world_size():
         raise UsageError(f"--batch-size {batch_size} is fewer than two images for each of {world_size()} processes; give a larger one")
     if size < 2 * world_size():
-        raise UsageError(f"{size} training images: fewer than two for each process, which batch norm needs; add some")
+        raise UsageError(f"{size} training images: fewer than two for each process; add some")
     order = torch.randperm(size, generator=generator)
     for index in order.split(batch_size):
         u = torch.rand(len(index), draws, generator=generator)

@@ -7,6 +7,7 @@ import torch
 from common.augment import Normalise, Pipeline
 from common.data import Labelled, Splits, decode_folder, image_files, load_annotations, locate
 from common.results import read_json
+from common.setup import UsageError
 from hw2 import p2_synthetic
 
 LAYOUT = "hw2_data/p2_data"
@@ -22,11 +23,16 @@ def load_annotated(folder: Path, split: str) -> Labelled:
 
 
 def load_cifar(data: str | None, seed: int, share: float = COURSE_SHARE) -> Splits:
-    """The labelled images, shuffled by `seed`: the first `share` of them for training, the others for validation."""
+    """The labelled images, shuffled by `seed`: the first `share` of them for training, the others for validation.
+
+    Raises UsageError if fewer than two are left to train on.
+    """
     folder, name = locate(data, LAYOUT, p2_synthetic.draw_cifar)
     whole = load_annotated(folder, "train")
     order = torch.randperm(len(whole), generator=torch.Generator().manual_seed(seed))
     cut = int(share * len(whole))
+    if cut < 2:
+        raise UsageError(f"{folder} has {len(whole)} labelled images, too few to train on some and validate on others; add some")
     return Splits(name, whole.take(order[:cut]), whole.take(order[cut:]))
 
 

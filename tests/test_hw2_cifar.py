@@ -33,6 +33,13 @@ def test_split_is_nine_to_one_by_seed(cifar):
     assert splits.train.images.shape == (540, 3, 32, 32) and splits.train.images.dtype == torch.uint8
 
 
+@pytest.mark.parametrize("count", [1, 2])
+def test_too_few_labelled_images_to_split(tmp_path, count):
+    p2_synthetic.draw_cifar(tmp_path / "hw2_data/p2_data", count, 1, 1)
+    with pytest.raises(UsageError, match=f"{count} labelled images, too few"):
+        p2_data.load_cifar(str(tmp_path), 0)
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
