@@ -180,20 +180,22 @@ class GaussianBlur:
 
 @dataclass(frozen=True)
 class ResizedCrop:
-    """torchvision's RandomResizedCrop to the image's own size, then a flip with probability 1/2, both in one bilinear sample.
+    """torchvision's RandomResizedCrop, then a flip with probability 1/2, both in one bilinear sample.
 
-    A crop's area is `scale` times the image's, its sides' ratio, e to a uniform number, in `ratio`; of ten draws the first that fits
-    counts. Without one it is the whole image, as torchvision decides for images whose own ratio is in `ratio`.
+    Images keep their size, or get that of `size` pixels. A crop's area is `scale` times the image's, its sides' ratio, e to a uniform
+    number, in `ratio`; of ten draws the first that fits counts. Without one it is the whole image, as torchvision decides for images whose
+    own ratio is in `ratio`.
     """
 
     scale: tuple[float, float] = (0.08, 1.0)
     ratio: tuple[float, float] = (3 / 4, 4 / 3)
+    size: int | None = None
     draws: ClassVar[int] = 23
 
     def __call__(self, images: Tensor, u: Tensor) -> Tensor:
         height, width = images.shape[2:]
         top, left, rows, columns = self.boxes(u, height, width).T
-        x, y = sample_points(left, columns, width), sample_points(top, rows, height)
+        x, y = sample_points(left, columns, width, self.size or width), sample_points(top, rows, height, self.size or height)
         x = torch.where(u[:, 22:] < 0.5, x.flip(1), x)
         grid = torch.stack(torch.broadcast_tensors(beside(x, images)[:, None], beside(y, images)[:, :, None]), 3)
         sampled = F.grid_sample(images.float(), grid, align_corners=False, padding_mode="border")
@@ -213,10 +215,10 @@ class ResizedCrop:
         return torch.cat([(u[:, 20:22] * (whole - size + 1)).floor(), size], 1)
 
 
-def sample_points(start: Tensor, length: Tensor, count: int) -> Tensor:
-    """`count` points (N, count) that resize the pixels from `start` on, `length` of them, to `count`; -1 to 1 over all `count` pixels."""
+def sample_points(start: Tensor, length: Tensor, side: int, count: int) -> Tensor:
+    """`count` points (N, count) that resize the pixels from `start` on, `length` of a side's, to `count`; -1 to 1 over the whole side."""
     place = (torch.arange(count) + 0.5) * length[:, None] / count - 0.5
-    return (2 * (start[:, None] + place.clamp(min=0).minimum(length[:, None] - 1)) + 1) / count - 1
+    return (2 * (start[:, None] + place.clamp(min=0).minimum(length[:, None] - 1)) + 1) / side - 1
 
 
 @dataclass(frozen=True)

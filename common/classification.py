@@ -1,5 +1,6 @@
 """Training a classifier on decoded images: its recipe, one epoch, its evaluation, and all of them."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,8 +23,14 @@ class Recipe(training.Recipe):
     clip: float = 0.0
     validation_batch: int = 250
 
+    def mixed(self, images: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        """A batch as the network sees it: as it is, or its images mixed, with soft labels."""
+        return images, target
 
-def train_epoch(model, optimiser, split: Labelled, recipe, runtime: setup.Runtime, epoch: int, seed: int) -> dict:
+
+def train_epoch(
+    model, optimiser, split: Labelled, recipe, runtime: setup.Runtime, epoch: int, seed: int, after_step: Callable = lambda: None
+) -> dict:
     """One pass over the training images, `epoch` counted from 0: mean loss and accuracy over all processes, and the last learning rate.
 
     The split, where `resident` puts it, has as target labels (N,) or, for soft labels, probabilities (N, classes).
@@ -36,7 +43,9 @@ def train_epoch(model, optimiser, split: Labelled, recipe, runtime: setup.Runtim
     walk = batches(len(split), recipe.batch_size, generator, pipeline.draws)
     fed = tqdm(feed(split, pipeline, walk, runtime), f"epoch {epoch + 1}", steps, leave=False, disable=setup.rank() > 0 or None)
     for step, (images, target, weight) in enumerate(fed):
-        training.set_lr(optimiser, recipe.lr * recipe.schedule(epoch + step / steps, recipe.epochs))
+        lr = recipe.lr * recipe.schedule(epoch + step / steps, recipe.epochs)
+        training.set_lr(optimiser, lr)
+        images, target = recipe.mixed(images, target)
         with runtime.autocast():
             logits = model(images)
             loss = F.cross_entropy(logits.float(), target, label_smoothing=recipe.label_smoothing)
@@ -45,11 +54,12 @@ def train_epoch(model, optimiser, split: Labelled, recipe, runtime: setup.Runtim
         if recipe.clip:
             torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.clip)
         optimiser.step()
+        after_step()
         loss_sum += loss.detach() * len(target)
         correct += (logits.detach().max(1).indices == (target if target.ndim == 1 else target.max(1).indices)).sum()
         count += len(target)
     loss_sum, correct, count = setup.total(loss_sum, correct, count)
-    return {"lr": optimiser.param_groups[0]["lr"], "train_loss": loss_sum / count, "train_accuracy": correct / count}
+    return {"lr": lr, "train_loss": loss_sum / count, "train_accuracy": correct / count}
 
 
 @setup.evaluation()
@@ -90,11 +100,13 @@ def train(model: nn.Module, recipe, splits: Splits, pipeline: Pipeline, folder: 
     """
     model = runtime.place(model)
     optimiser, parallel = training.make_optimiser(model, recipe), setup.parallel(model, runtime)
+    average = recipe.averaged(model)
+    after_step = (lambda: average.update_parameters(model)) if average else (lambda: None)
     train_split = resident(splits.train, recipe.train_pipeline(0), runtime)
     validation = resident(splits.validation, pipeline, runtime)
 
     def one_epoch(epoch: int) -> dict:
-        numbers = train_epoch(parallel, optimiser, train_split, recipe, runtime, epoch, args.seed)
-        return numbers | evaluate(model, validation, pipeline, recipe.validation_batch, runtime)
+        numbers = train_epoch(parallel, optimiser, train_split, recipe, runtime, epoch, args.seed, after_step)
+        return numbers | evaluate(average.module if average else model, validation, pipeline, recipe.validation_batch, runtime)
 
-    return training.walk(recipe, model, optimiser, folder, settings, runtime, args.resume, one_epoch)
+    return training.walk(recipe, model, optimiser, folder, settings, runtime, args.resume, one_epoch, average)

@@ -161,16 +161,21 @@ def fitted(image: Tensor, size: int) -> Tensor:
     return center_crop(by_colour(image, lambda part: resize(part, size, antialias=True)), [size])
 
 
-def decode_folder(files: list[Path], size: int, fit: bool = False) -> Tensor:
+def squeezed(image: Tensor, size: int) -> Tensor:
+    """Both sides resized to `size`: uint8 (3, H, W) to (3, size, size)."""
+    return by_colour(image, lambda part: resize(part, [size] * 2, antialias=True))
+
+
+def decode_folder(files: list[Path], size: int, fit: Callable[[Tensor, int], Tensor] | None = None) -> Tensor:
     """All files as one uint8 tensor (N, 3, size, size), from the cache when names, sizes and times are unchanged.
 
-    With `fit`, images of any size have their shorter side resized to `size` and their middle cut out. Raises UsageError that names the
-    files that cannot be read or, without `fit`, have another size.
+    `fit` is what gives images of any size theirs: `fitted` or `squeezed`. Raises UsageError that names the files that cannot be read or,
+    without `fit`, have another size.
     """
     folder = files[0].parent.resolve()
     refuse(folder, [f"{path.name} is a link to nowhere" for path in files if not path.exists()])
     stats = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in files]
-    key = hashlib.sha256(repr((size, fit, stats)).encode()).hexdigest()
+    key = hashlib.sha256(repr((size, fit and fit.__name__, stats)).encode()).hexdigest()
     cache = cache_folder() / f"{folder.name}-{hashlib.sha256(str(folder).encode()).hexdigest()[:12]}.pt"
     with contextlib.suppress(UsageError):
         state = load_checkpoint(cache, "it is made again")
@@ -179,7 +184,7 @@ def decode_folder(files: list[Path], size: int, fit: bool = False) -> Tensor:
     images, problems = torch.empty(len(files), 3, size, size, dtype=torch.uint8), []
     for i, path in enumerate(tqdm(files, desc=f"decoding {folder.name}", disable=None, leave=False)):
         try:
-            image = fitted(read_image(path), size) if fit else read_image(path)
+            image = fit(read_image(path), size) if fit else read_image(path)
             if image.shape[1:] != (size, size):
                 raise ValueError(f"{image.shape[2]}x{image.shape[1]} pixels, not {size}x{size}")
             images[i] = image

@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from common.data import CIFAR_SIZE, Labelled, Splits, decode_folder, image_files, load_annotations, load_p1, locate, refuse
+from common.data import CIFAR_SIZE, Labelled, Splits, decode_folder, fitted, image_files, load_annotations, load_p1, locate, refuse
 from common.files import read_csv, whole_number
 from common.setup import ROOT, UsageError, log
 from hw1 import p3_synthetic
@@ -53,7 +53,7 @@ def load_unlabelled(source: Source, size: int) -> Tensor:
     """The images to pre-train on, uint8 (N, 3, size, size); the stand-ins keep their 32 px."""
     if source.name == STAND_INS:
         return decode_folder(image_files(source.folder / CIFAR / "unlabeled", SUFFIXES), CIFAR_SIZE)
-    return decode_folder(image_files(source.folder / "mini/train", SUFFIXES), size, fit=True)
+    return decode_folder(image_files(source.folder / "mini/train", SUFFIXES), size, fit=fitted)
 
 
 def load_target(source: Source, size: int) -> tuple[Splits, list[str]]:
@@ -151,4 +151,4 @@ def labelled(path: Path, rows: list[dict[str, str]], folder: Path, classes: list
     number = {name: i for i, name in enumerate(classes)}
     refuse(path, [f"{row['filename']} has label {row['label'] or 'missing'}, unknown" for row in rows if row["label"] not in number])
     names, target = [row["filename"] for row in rows], torch.tensor([number[row["label"]] for row in rows])
-    return Labelled(decode_folder([folder / name for name in names], size, fit=True), target, names)
+    return Labelled(decode_folder([folder / name for name in names], size, fit=fitted), target, names)

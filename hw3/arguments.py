@@ -4,15 +4,15 @@ import argparse
 
 from common import cli
 
-VIT_ARCHES = ("b16", "tiny")  # those of p1_models.py
+VIT_ARCHES = ("b16", "deit_tiny", "tiny")  # those of p1_models.py
 CAPTION_ARCHES = ("full", "small")  # those of catr.py
 
 
 def add_shown_arguments(parser: argparse.ArgumentParser) -> None:
     """The options that say which network a figure of problem 1 shows."""
     parser.add_argument("--arch", choices=VIT_ARCHES, default="b16")
-    parser.add_argument("--weights", help="a file in any of the three layouts, or default: torchvision's (default: the trained network)")
-    parser.add_argument("--image-size", type=cli.positive_int, help="input pixels for --weights (default: 384, tiny 96)")
+    parser.add_argument("--weights", help="a file in any of the four layouts, or default: torchvision's (default: the trained network)")
+    parser.add_argument("--image-size", type=cli.positive_int, help="input pixels for --weights (default: 384, deit_tiny 224, tiny 96)")
 
 
 def add_map_arguments(parser: argparse.ArgumentParser) -> None:

@@ -7,12 +7,11 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor
-from torchvision.transforms.functional import resize
 
 from common.augment import Normalise, Pipeline
-from common.data import Labelled, Splits, image_files, locate, refuse
+from common.data import Labelled, Splits, decode_folder, image_files, locate, refuse, squeezed
 from common.results import read_json
-from common.setup import UsageError
+from common.setup import UsageError, one_process_first
 from hw3.p1_synthetic import CLASSES, draw_pets
 from hw3.pictures import SUFFIXES, Pictures, decode
 
@@ -28,25 +27,27 @@ class Square:
     on_cpu: ClassVar[bool] = True
 
     def __call__(self, images: Pictures | Tensor, u: Tensor) -> Tensor:
-        return torch.stack([resize(image, [self.size] * 2, antialias=True) for image in images])
+        return torch.stack([squeezed(image, self.size) for image in images])
 
 
-NORMALISE = Normalise((0.5,) * 3, (0.5,) * 3)
+NORMALISE = {"half": Normalise((0.5,) * 3, (0.5,) * 3), "imagenet": Normalise()}
 
 
-def validation_pipeline(size: int) -> Pipeline:
-    """What a network sees of a picture that is not augmented."""
-    return Pipeline(Square(size), NORMALISE)
+def validation_pipeline(size: int, normalise: str) -> Pipeline:
+    """What a network sees of a picture that is not augmented; `normalise` is a key of NORMALISE."""
+    return Pipeline(Square(size), NORMALISE[normalise])
 
 
-def load_pets(data: str | None) -> Splits:
-    """p1_data of hw3; raises UsageError that names what is wrong."""
+def load_pets(data: str | None, squares: tuple[int, int] | None = None) -> Splits:
+    """p1_data of hw3: Pictures, or squares of so many pixels for training and validation. Raises UsageError that names what is wrong."""
     folder, name = locate(data, LAYOUT, draw_pets)
-    return Splits(name, load_split(folder / "train"), load_split(folder / "val"))
+    train, validation = squares or (None, None)
+    with one_process_first():
+        return Splits(name, load_split(folder / "train", train), load_split(folder / "val", validation))
 
 
-def load_split(folder: Path) -> Labelled:
-    """One folder of `{label}_{id}.jpg`."""
+def load_split(folder: Path, square: int | None = None) -> Labelled:
+    """One folder of `{label}_{id}.jpg`: Pictures, or uint8 (N, 3, square, square)."""
     files = image_files(folder, SUFFIXES)
     labels, problems = [], []
     for path in files:
@@ -57,7 +58,8 @@ def load_split(folder: Path) -> Labelled:
         elif labels[-1] >= CLASSES:
             problems.append(f"{path.name} has label {labels[-1]}, outside 0-{CLASSES - 1}")
     refuse(folder, problems)
-    return Labelled(decode(folder, files), torch.tensor(labels), [path.name for path in files])
+    images = decode_folder(files, square, squeezed) if square else decode(folder, files)
+    return Labelled(images, torch.tensor(labels), [path.name for path in files])
 
 
 def breed_names(data: str | None) -> dict[int, str]:

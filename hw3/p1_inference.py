@@ -42,7 +42,7 @@ REMEDY = "make it with p1_train.py, for a machine without a GPU with --arch tiny
 @setup.evaluation()
 def predict(model: VisionTransformer, images: Tensor, batch_size: int, runtime: setup.Runtime) -> Tensor:
     """Logits (N, classes) of images (N, 3, S, S) of 0 to 255."""
-    return torch.cat([model(NORMALISE(part.to(runtime.device), torch.empty(0, 0))) for part in images.split(batch_size)])
+    return torch.cat([model(NORMALISE[model.normalise](part.to(runtime.device), torch.empty(0, 0))) for part in images.split(batch_size)])
 
 
 def main(args: argparse.Namespace) -> dict[str, int]:

@@ -1,4 +1,4 @@
-"""Vision transformers of hw3 problem 1: torchvision's, three layouts of weights, and the attention that the figures show."""
+"""Vision transformers of hw3 problem 1: torchvision's, four layouts of weights, and the attention that the figures show."""
 
 import re
 from pathlib import Path
@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 from torchvision import models
+from torchvision.models import Weights, WeightsEnum
 from torchvision.models.vision_transformer import VisionTransformer, interpolate_embeddings
 
 from common import setup, training
@@ -14,36 +15,49 @@ from hw3.p1_synthetic import CLASSES
 
 ARCHES = {
     "b16": {"patch_size": 16, "num_layers": 12, "num_heads": 12, "hidden_dim": 768, "mlp_dim": 3072},
+    "deit_tiny": {"patch_size": 16, "num_layers": 12, "num_heads": 3, "hidden_dim": 192, "mlp_dim": 768},
     "tiny": {"patch_size": 8, "num_layers": 6, "num_heads": 3, "hidden_dim": 192, "mlp_dim": 768},
 }
 
 
-def build(arch: str, image_size: int, weights: str = "none", classes: int = CLASSES) -> VisionTransformer:
-    """A network of ARCHES for square images; `weights` is 'none', 'default' (torchvision's ImageNet file, b16 alone) or a file.
+class DeiTTiny(WeightsEnum):
+    """DeiT's own file (Touvron et al., 2021), in timm's layout."""
 
-    Raises UsageError if the size is no multiple of the patch, or a file is missing, damaged or of another network.
+    DEFAULT = Weights("https://dl.fbaipublicfiles.com/deit/deit_tiny_patch16_224-a1311bcf.pth", transforms=None, meta={})
+
+
+PUBLISHED = {"b16": models.ViT_B_16_Weights.DEFAULT, "deit_tiny": DeiTTiny.DEFAULT}  # trained on ImageNet
+
+
+def build(arch: str, image_size: int, weights: str = "none", classes: int = CLASSES) -> VisionTransformer:
+    """A network of ARCHES for square images; `weights` is 'none', 'default' (that of PUBLISHED) or a file.
+
+    Its `normalise` is the key of p1_data.NORMALISE, mean and standard deviation, that its weights were trained with. Raises UsageError if
+    the size is no multiple of the patch, or a file is missing, damaged or of another network.
     """
     if image_size % ARCHES[arch]["patch_size"]:
         raise UsageError(f"--image-size {image_size} is no multiple of {arch}'s patches of {ARCHES[arch]['patch_size']} pixels")
     model = VisionTransformer(image_size=image_size, num_classes=classes, **ARCHES[arch])
+    model.normalise = "half"
     if weights == "default":
-        published = models.ViT_B_16_Weights.DEFAULT if arch == "b16" else None
-        load_start(model, training.published_weights(arch, published), Path(arch))
+        load_start(model, training.published_weights(arch, PUBLISHED.get(arch)), Path(arch))
     elif weights != "none":
         remedy = f"--weights takes none, default or a checkpoint of {arch}"
         load_start(model, setup.from_rank_zero(lambda: load_checkpoint(Path(weights), remedy)), Path(weights))
     return model
 
 
-def load_start(model: VisionTransformer, state: dict, path: Path) -> None:
-    """Copy a state dict of any of the three layouts into the network, resampling the position embeddings if the image size differs.
+def load_start(model: VisionTransformer, checkpoint: dict, path: Path) -> None:
+    """Copy a checkpoint of any of the four layouts into the network, resampling the position embeddings if the image size differs.
 
-    The head stays random if the file's has another number of classes. Raises UsageError that names the first keys that do not match.
+    The head stays random if the file has none or one for another number of classes. Raises UsageError that says what torchvision's
+    network cannot hold, or names the first keys that do not match.
     """
-    own, state = model.state_dict(), state.get("model", state)
+    own, state = model.state_dict(), checkpoint.get("model", checkpoint)
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise UsageError(f"{path} holds no state dict of a network; give another checkpoint")
-    state = in_torchvision_layout(state)
+    model.normalise = trained_normalise(checkpoint, state)
+    state = in_torchvision_layout({key: value.float() for key, value in state.items()}, path)
     if state.get("heads.head.weight", own["heads.head.weight"]).shape != own["heads.head.weight"].shape:
         state = {key: value for key, value in state.items() if not key.startswith("heads.")}
     state |= {key: value for key, value in own.items() if key.startswith("heads.") and key not in state}
@@ -56,40 +70,97 @@ def load_start(model: VisionTransformer, state: dict, path: Path) -> None:
     load_weights(model, state, path)
 
 
-RENAMED = (  # pytorch_pretrained_vit -> torchvision
-    (r"^positional_embedding\.pos_embedding$", "encoder.pos_embedding"),
-    (r"^patch_embedding\.", "conv_proj."),
-    (r"^transformer\.blocks\.(\d+)\.norm([12])\.", r"encoder.layers.encoder_layer_\1.ln_\2."),
-    (r"^transformer\.blocks\.(\d+)\.proj\.", r"encoder.layers.encoder_layer_\1.self_attention.out_proj."),
-    (r"^transformer\.blocks\.(\d+)\.pwff\.fc1\.", r"encoder.layers.encoder_layer_\1.mlp.0."),
-    (r"^transformer\.blocks\.(\d+)\.pwff\.fc2\.", r"encoder.layers.encoder_layer_\1.mlp.3."),
-    (r"^norm\.", "encoder.ln."),
-    (r"^fc\.", "heads.head."),
+def trained_normalise(checkpoint: dict, state: dict) -> str:
+    """Mean and standard deviation of the pictures that weights were trained on: as our checkpoints say, else by the layout.
+
+    torchvision's, DeiT's and DINO's were trained with ImageNet's, those of pytorch_pretrained_vit with 0.5. So were AugReg's, which timm
+    publishes in the same layout as DeiT's and which are taken for ImageNet's.
+    """
+    if "settings" in checkpoint:
+        return checkpoint["settings"].get("normalise", "half")
+    return "half" if "positional_embedding.pos_embedding" in state else "imagenet"
+
+
+BLOCK = r"encoder.layers.encoder_layer_\1."
+PRETRAINED_VIT = (  # regular expressions of pytorch_pretrained_vit's names, and torchvision's
+    (r"positional_embedding\.pos_embedding", "encoder.pos_embedding"),
+    (r"patch_embedding\.", "conv_proj."),
+    (r"transformer\.blocks\.(\d+)\.norm([12])\.", BLOCK + r"ln_\2."),
+    (r"transformer\.blocks\.(\d+)\.proj\.", BLOCK + "self_attention.out_proj."),
+    (r"transformer\.blocks\.(\d+)\.pwff\.fc1\.", BLOCK + "mlp.0."),
+    (r"transformer\.blocks\.(\d+)\.pwff\.fc2\.", BLOCK + "mlp.3."),
+    (r"norm\.", "encoder.ln."),
+    (r"fc\.", "heads.head."),
 )
+TIMM = (
+    (r"cls_token", "class_token"),
+    (r"pos_embed", "encoder.pos_embedding"),
+    (r"patch_embed\.proj\.", "conv_proj."),
+    (r"blocks\.(\d+)\.norm([12])\.", BLOCK + r"ln_\2."),
+    (r"blocks\.(\d+)\.attn\.qkv\.", BLOCK + "self_attention.in_proj_"),
+    (r"blocks\.(\d+)\.attn\.proj\.", BLOCK + "self_attention.out_proj."),
+    (r"blocks\.(\d+)\.mlp\.fc1\.", BLOCK + "mlp.0."),
+    (r"blocks\.(\d+)\.mlp\.fc2\.", BLOCK + "mlp.3."),
+    (r"norm\.", "encoder.ln."),
+    (r"head\.", "heads.head."),
+)
+FOREIGN = {"dist_token": "a distillation token", "reg_token": "register tokens", "register_tokens": "register tokens"}
 
 
-def in_torchvision_layout(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """A state dict in pytorch_pretrained_vit's names under torchvision's, query, key and value stacked; others as they are."""
-    if "positional_embedding.pos_embedding" not in state:
-        return dict(state)
-    found, state = {}, dict(state)
+def in_torchvision_layout(state: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
+    """A state dict in pytorch_pretrained_vit's or timm's names under torchvision's; others as they are. Raises UsageError."""
+    if "positional_embedding.pos_embedding" in state:
+        return renamed(with_stacked_projections(state), PRETRAINED_VIT)
+    if "patch_embed.proj.weight" in state:
+        return renamed(plain_timm(state, path), TIMM)
+    return dict(state)
+
+
+def renamed(state: dict[str, Tensor], names: tuple[tuple[str, str], ...]) -> dict[str, Tensor]:
+    """The state dict with the beginning of each key replaced by the first of `names` that it matches."""
+    found = {}
+    for key, value in state.items():
+        pattern, name = next((pair for pair in names if re.match(pair[0], key)), ("", ""))
+        found[re.sub(f"^{pattern}", name, key)] = value
+    return found
+
+
+def with_stacked_projections(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """pytorch_pretrained_vit's state dict with each block's query, key and value in one tensor, under torchvision's name."""
+    state = dict(state)
     for key in [key for key in state if ".attn.proj_q." in key]:
         block, kind = re.fullmatch(r"transformer\.blocks\.(\d+)\.attn\.proj_q\.(\w+)", key).groups()
         parts = [state.pop(key.replace("proj_q", name), None) for name in ("proj_q", "proj_k", "proj_v")]
         if all(part is not None for part in parts):
-            found[f"encoder.layers.encoder_layer_{block}.self_attention.in_proj_{kind}"] = torch.cat(parts)
-    for key, value in state.items():
-        for pattern, name in RENAMED:
-            key = re.sub(pattern, name, key)
-        found[key] = value
-    return found
+            state[f"encoder.layers.encoder_layer_{block}.self_attention.in_proj_{kind}"] = torch.cat(parts)
+    return state
+
+
+def plain_timm(state: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
+    """timm's state dict without LayerScale, whose factors go into the layer before it, and without what only pre-training uses.
+
+    Raises UsageError for a network that has other tokens than torchvision's.
+    """
+    foreign = [words for key, words in FOREIGN.items() if key in state] + ["no class token"] * ("cls_token" not in state)
+    if foreign:
+        raise UsageError(f"{path} is a network with {foreign[0]}, which torchvision's cannot hold; give weights without, such as DeiT's")
+    state = {key: value for key, value in state.items() if key != "mask_token"}
+    for key in [key for key in state if re.fullmatch(r"blocks\.\d+\.ls[12]\.gamma", key)]:
+        layer = key.replace("ls1.gamma", "attn.proj").replace("ls2.gamma", "mlp.fc2")
+        gamma = state.pop(key)
+        for kind, factors in (("weight", gamma[:, None]), ("bias", gamma)):
+            if f"{layer}.{kind}" in state:
+                state[f"{layer}.{kind}"] = state[f"{layer}.{kind}"] * factors
+    return state
 
 
 def load_trained(path: Path, runtime: setup.Runtime, remedy: str) -> tuple[VisionTransformer, dict]:
     """common.training.load_trained for the networks of hw3/p1_train.py."""
-    return training.load_trained(
+    model, state = training.load_trained(
         path, lambda settings: build(settings["network"], settings["image_size"]), ARCHES, "hw3/p1_train.py", runtime, remedy
     )
+    model.normalise = trained_normalise(state, state["model"])
+    return model, state
 
 
 # ---- what the figures show ----

@@ -2,26 +2,39 @@
 
 f21: Adam with lr 1e-4 and a scheduler, then a second fine-tuning by SGD with lr 0.01; RandomResizedCrop of scale 0.7 to 1, brightness 0.3,
 flips, rotations by 15 degrees. Chosen: ten epochs and five, batch 16, a cosine and then a constant rate, momentum 0.9, and the best epoch.
-The small network for machines without a GPU sees 96 px and starts from random weights, so it is trained longer and with AdamW; its last
-epoch is kept, because few pictures of validation cannot tell the best.
+
+Two small networks are for machines without a GPU. DeiT-tiny starts from ImageNet's weights and has what fine-tuning of transformers uses
+besides: rates that fall from layer to layer, mixup, smoothed labels, a moving average of the weights. The tiny one sees 96 px and starts
+from random weights, so it is trained longer and with AdamW. Both keep the last epoch: validation chooses nothing.
 """
 
 import argparse
+import re
 import shlex
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torchvision import transforms
+from torchvision.transforms import v2
 
 from common import classification, setup, training
-from common.augment import PerImage, Pipeline
+from common.augment import ColorJitter, PerImage, Pipeline, ResizedCrop, Rotate
 from common.training import Schedule, constant, cosine, one_cycle
 from hw3.p1_data import NORMALISE
+from hw3.p1_synthetic import CLASSES
 
 
 @dataclass(frozen=True)
 class Recipe(classification.Recipe):
-    """One phase of a training."""
+    """One phase of a training.
+
+    `normalise` is a key of p1_data.NORMALISE, which the starting weights decide. `layer_decay` is the factor of the learning rate from a
+    block to the one before it, `mixup` the parameter of the Beta distribution (Zhang et al., 2018), `average` the decay of the weights'
+    moving average, 0 for none. With a `margin`, training pictures are decoded once to squares of so many times image_size and augmented a
+    batch at a time, which keeps two cores free for the network; else each keeps its shape and is augmented by torchvision.
+    """
 
     network: str = "b16"
     epochs: int = 10
@@ -32,10 +45,23 @@ class Recipe(classification.Recipe):
     image_size: int = 384
     validation_batch: int = 16
     pretrained: bool = True
+    normalise: str = "half"
+    layer_decay: float = 1.0
+    mixup: float = 0.0
+    average: float = 0.0
+    margin: float = 0.0
 
     def train_pipeline(self, epoch: int) -> Pipeline:
-        """f21's four augmentations, on pictures of any size."""
-        four = transforms.Compose(
+        """f21's four augmentations."""
+        if self.margin:
+            four = ResizedCrop((0.7, 1.0), size=self.image_size), ColorJitter(0.3, 0.0, 0.0), Rotate(15)
+        else:
+            four = (PerImage(self.per_image()),)
+        return Pipeline(*four, NORMALISE[self.normalise])
+
+    def per_image(self) -> transforms.Compose:
+        """The same for a picture of any size."""
+        return transforms.Compose(
             [
                 transforms.RandomResizedCrop(self.image_size, (0.7, 1.0), antialias=True),
                 transforms.ColorJitter(brightness=0.3),
@@ -43,19 +69,63 @@ class Recipe(classification.Recipe):
                 transforms.RandomRotation(15),
             ]
         )
-        return Pipeline(PerImage(four), NORMALISE)
+
+    def squares(self) -> tuple[int, int] | None:
+        """Pixels of the squares that training and validation pictures are decoded to; None where each keeps its shape."""
+        return (round(self.margin * self.image_size), self.image_size) if self.margin else None
+
+    def parameters(self, model: nn.Module) -> list:
+        """A group for each depth; with layer decay, weight decay spares biases, norms and tokens, as is usual for transformers."""
+        if self.layer_decay == 1.0:
+            return super().parameters(model)
+        last, groups = len(model.encoder.layers) + 1, {}
+        for name, parameter in model.named_parameters():
+            if block := re.search(r"encoder_layer_(\d+)\.", name):
+                depth = int(block[1]) + 1
+            else:
+                depth = last if name.startswith(("heads.", "encoder.ln.")) else 0
+            spared = parameter.ndim == 1 or name in ("class_token", "encoder.pos_embedding")
+            group = {"params": [], "scale": self.layer_decay ** (last - depth), "weight_decay": 0.0 if spared else self.weight_decay}
+            groups.setdefault((depth, spared), group)["params"].append(parameter)
+        return list(groups.values())
+
+    def averaged(self, model: nn.Module) -> AveragedModel | None:
+        """The exponential moving average."""
+        return AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(self.average)) if self.average else None
+
+    def mixed(self, images: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        """Each picture and its label mixed with another's of the batch."""
+        return v2.MixUp(alpha=self.mixup, num_classes=CLASSES)(images, target) if self.mixup else (images, target)
 
     def settings(self) -> dict:
         """Every hyper-parameter as plain JSON values."""
-        steps = ", ".join(map(repr, self.train_pipeline(0).operations[0].transform.transforms))
-        return super().settings() | {"transforms": f"{steps}, {NORMALISE!r}"}
+        *four, normalise = self.train_pipeline(0).operations
+        steps = four if self.margin else self.per_image().transforms
+        return super().settings() | {"transforms": ", ".join(map(repr, [*steps, normalise]))}
 
 
 FIRST = Recipe()
 SECOND = replace(FIRST, epochs=5, optimiser="sgd", lr=0.01, schedule=constant)
+DEIT_TINY = {
+    "network": "deit_tiny",
+    "image_size": 224,
+    "batch_size": 32,
+    "validation_batch": 50,
+    "keep": "last",
+    "normalise": "imagenet",
+    "label_smoothing": 0.1,
+    "layer_decay": 0.75,
+    "mixup": 0.2,
+    "average": 0.99,
+    "margin": 9 / 7,
+}
 TINY = {"network": "tiny", "image_size": 96, "batch_size": 32, "validation_batch": 74, "keep": "last", "pretrained": False}
 PHASES = {
     "b16": (FIRST, SECOND),
+    "deit_tiny": (
+        replace(FIRST, epochs=12, optimiser="adamw", lr=5e-4, weight_decay=0.05, schedule=one_cycle, clip=1.0, **DEIT_TINY),
+        replace(SECOND, epochs=3, lr=0.01, schedule=one_cycle, clip=1.0, **DEIT_TINY),
+    ),
     "tiny": (
         replace(FIRST, epochs=60, optimiser="adamw", lr=1e-3, weight_decay=0.05, schedule=one_cycle, clip=1.0, **TINY),
         replace(SECOND, lr=0.001, **TINY),

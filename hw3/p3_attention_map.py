@@ -96,7 +96,7 @@ def overlay(axes, image: Tensor, attention: Tensor, title: str) -> None:
 @setup.evaluation()
 def look(model, images: Pictures, args: argparse.Namespace, runtime: setup.Runtime) -> tuple[Tensor, Tensor, Tensor]:
     """Logits (N, classes), the maps (N, rows, columns) and the last block's by head (N, heads, rows, columns)."""
-    x = validation_pipeline(model.image_size)(images, torch.empty(0, 0)).to(runtime.device)
+    x = validation_pipeline(model.image_size, model.normalise)(images, torch.empty(0, 0)).to(runtime.device)
     logits, attention = p1_models.forward_with_attention(model, x)
     by_head, grid = p1_models.class_map(attention[-1], p1_models.grid_of(model)), p1_models.grid_of(model)
     maps = p1_models.class_map(p1_models.rollout(attention), grid) if args.rollout else by_head.mean(1)

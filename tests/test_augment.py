@@ -76,12 +76,13 @@ def test_colour_jitter_as_torchvision():
         assert (out[i].int() - expected.int()).abs().max() <= 1 and (out[i] != expected).float().mean() < 0.01
 
 
-def test_resized_crop_as_torchvision():
+@pytest.mark.parametrize("size", [None, 24])
+def test_resized_crop_as_torchvision(size):
     u = torch.rand(40, 23, generator=torch.Generator().manual_seed(7))
-    images, operation = IMAGES.repeat(7, 1, 1, 1)[:40], ResizedCrop()
+    images, operation = IMAGES.repeat(7, 1, 1, 1)[:40], ResizedCrop(size=size)
     out, boxes = operation(images, u), operation.boxes(u, 32, 32).int().tolist()
     for i, box in enumerate(boxes):
-        expected = vision.resized_crop(images[i], *box, [32, 32])
+        expected = vision.resized_crop(images[i], *box, [size or 32] * 2, antialias=False)
         expected = expected.flip(-1) if u[i, 22] < 0.5 else expected
         assert (out[i].int() - expected.int()).abs().max() <= 1 and (out[i] != expected).float().mean() < 0.02
 

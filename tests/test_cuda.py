@@ -273,7 +273,8 @@ def test_hw3_p1(gpu, arch):
     model = gpu.built(vit.build, arch, 32)
     pictures = Pictures([torch.randint(0, 256, (3, 40 + i, 50 - i), dtype=torch.uint8) for i in range(6)])
     for recipe in vit_recipes.PHASES[arch]:
-        train(gpu, model, replace(recipe, image_size=32), labelled(pictures, 37), p1_data.validation_pipeline(32))
+        split = labelled(images(6) if recipe.margin else pictures, 37)
+        train(gpu, model, replace(recipe, image_size=32), split, p1_data.validation_pipeline(32, recipe.normalise))
     with gpu.waiting():
         assert p1_inference.predict(model, images(6), 4, CUDA).shape == (6, 37)
         for rollout in (False, True):

@@ -1,7 +1,10 @@
 """hw3 problem 1: layouts of weights, attention, the figures and the graders' interface, on drawn pictures and small networks."""
 
+import argparse
 import csv
 import shutil
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,7 +12,8 @@ import torch
 from conftest import run_script
 from PIL import Image
 
-from common.setup import UsageError, save_checkpoint
+from common import classification, training
+from common.setup import Runtime, UsageError, load_checkpoint, save_checkpoint
 from hw3 import p1_data, p1_models, p1_pos_embed, p1_recipes, p1_synthetic, p1_train, p3_attention_map
 
 
@@ -83,8 +87,32 @@ def in_pretrained_vit_layout(model) -> dict:
     return renamed
 
 
-def test_all_three_layouts_give_the_same_network(tiny, tmp_path):
+TIMM_NAMES = {"ln_1": "norm1", "ln_2": "norm2", "self_attention": "attn", "out_proj": "proj", "0": "fc1", "3": "fc2"}
+
+
+def in_timm_layout(model) -> dict:
+    """The network's weights under timm's names, with a LayerScale that the layers before it undo."""
+    renamed, gamma = {}, torch.linspace(0.5, 2.0, 192)
+    for key, value in model.state_dict().items():
+        if "encoder_layer_" in key:
+            *words, kind = key.removeprefix("encoder.layers.encoder_layer_").replace("in_proj_", "qkv.").split(".")
+            renamed[".".join(["blocks", words[0], *(TIMM_NAMES.get(word, word) for word in words[1:]), kind])] = value
+        else:
+            plain = {"class_token": "cls_token", "encoder.pos_embedding": "pos_embed", "conv_proj": "patch_embed.proj"}
+            plain |= {"encoder.ln": "norm", "heads.head": "head"}
+            renamed[plain[key] if key in plain else f"{plain[key.rpartition('.')[0]]}.{key.rpartition('.')[2]}"] = value
+    for block in range(6):
+        for scale, layer in (("ls1", "attn.proj"), ("ls2", "mlp.fc2")):
+            renamed[f"blocks.{block}.{scale}.gamma"] = gamma
+            renamed[f"blocks.{block}.{layer}.weight"] = renamed[f"blocks.{block}.{layer}.weight"] / gamma[:, None]
+            renamed[f"blocks.{block}.{layer}.bias"] = renamed[f"blocks.{block}.{layer}.bias"] / gamma
+    return renamed
+
+
+def test_all_four_layouts_give_the_same_network(tiny, tmp_path):
     x = torch.randn(2, 3, 96, 96)
+    torch.save(in_timm_layout(tiny) | {"mask_token": torch.zeros(1, 192)}, tmp_path / "timm.pth")
+    assert torch.allclose(p1_models.build("tiny", 96, str(tmp_path / "timm.pth")).eval()(x), tiny(x), atol=1e-5)
     torch.save(in_pretrained_vit_layout(tiny), tmp_path / "vit.pth")
     torch.save(tiny.state_dict(), tmp_path / "torchvision.pth")
     save_checkpoint(tmp_path / "ours.pth", {"model": tiny.state_dict(), "settings": {"network": "tiny", "image_size": 96}})
@@ -97,7 +125,54 @@ def test_base_network_has_the_published_files_200_tensors():
         model = p1_models.VisionTransformer(image_size=384, **p1_models.ARCHES["b16"])
     published = in_pretrained_vit_layout(model)
     assert len(published) == 200 and sum(value.numel() for value in model.parameters()) == 86_859_496
-    assert p1_models.in_torchvision_layout({k: torch.zeros(v.shape) for k, v in published.items()}).keys() == model.state_dict().keys()
+    ours = p1_models.in_torchvision_layout({k: torch.zeros(v.shape) for k, v in published.items()}, Path("a.pth"))
+    assert ours.keys() == model.state_dict().keys()
+
+
+@pytest.mark.parametrize("scaled", [None, 0.3])
+def test_logits_are_timms_own(tmp_path, scaled):
+    timm = pytest.importorskip("timm.models.vision_transformer")
+    torch.manual_seed(0)
+    theirs = timm.VisionTransformer(
+        img_size=96, patch_size=8, embed_dim=192, depth=6, num_heads=3, num_classes=37, init_values=scaled
+    ).eval()
+    for parameter in theirs.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)
+    torch.save(theirs.state_dict(), tmp_path / "timm.pth")
+    ours, x = p1_models.build("tiny", 96, str(tmp_path / "timm.pth")).eval(), torch.randn(2, 3, 96, 96)
+    assert theirs(x).abs().max() > 0.1 and torch.allclose(ours(x), theirs(x), atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda state: state | {"reg_token": torch.zeros(1, 4, 192)}, "register tokens, which torchvision's cannot hold"),
+        (lambda state: state | {"dist_token": torch.zeros(1, 1, 192)}, "a distillation token"),
+        (lambda state: {key: value for key, value in state.items() if key != "cls_token"}, "no class token"),
+        (lambda state: {key: value for key, value in state.items() if key != "blocks.3.attn.qkv.bias"}, r"layer_3\..*in_proj_bias"),
+        (lambda state: state | {"blocks.0.attn.q_norm.weight": torch.zeros(64)}, r"blocks\.0\.attn\.q_norm"),
+        (lambda state: state | {"pos_embed": torch.zeros(1, 144, 192)}, "not a perfect square"),
+    ],
+)
+def test_what_torchvisions_network_cannot_hold_is_refused(tiny, tmp_path, change, message):
+    torch.save(change(in_timm_layout(tiny)), tmp_path / "timm.pth")
+    with pytest.raises(UsageError, match=message):
+        p1_models.build("tiny", 96, str(tmp_path / "timm.pth"))
+
+
+def test_mean_and_deviation_belong_to_the_weights(tiny, tmp_path):
+    ours = {"model": tiny.state_dict(), "settings": {"network": "tiny", "image_size": 96}}
+    for state, expected in (
+        (in_timm_layout(tiny), "imagenet"),
+        (tiny.state_dict(), "imagenet"),
+        (in_pretrained_vit_layout(tiny), "half"),
+        (ours, "half"),  # before checkpoints said it
+        (ours | {"settings": ours["settings"] | {"normalise": "imagenet"}}, "imagenet"),
+    ):
+        torch.save(state, tmp_path / "a.pth")
+        assert p1_models.build("tiny", 96, str(tmp_path / "a.pth")).normalise == expected
+    assert p1_models.load_trained(tmp_path / "a.pth", Runtime(torch.device("cpu"), False), "")[0].normalise == "imagenet"
+    assert tiny.normalise == "half"
 
 
 def test_other_sizes_resample_positions_and_other_classes_get_a_new_head(tiny, tmp_path):
@@ -246,3 +321,61 @@ def test_inference_writes_the_graders_csv(pets, trained, tmp_path):
     with open(tmp_path / "new/o.csv", newline="") as file:
         rows = list(csv.reader(file))
     assert rows[0] == ["filename", "label"] and len(rows) == 75 and rows[1:] == sorted(rows[1:])
+
+
+# ---- DeiT-tiny's training ----
+
+
+def test_learning_rates_fall_from_layer_to_layer(tiny):
+    recipe = replace(p1_recipes.PHASES["deit_tiny"][0], layer_decay=0.5, weight_decay=0.1)
+    groups, found = recipe.parameters(tiny), {}
+    for name, parameter in tiny.named_parameters():
+        (found[name],) = [(group["scale"], group["weight_decay"]) for group in groups if any(parameter is one for one in group["params"])]
+    assert found["heads.head.weight"] == (1, 0.1) and found["heads.head.bias"] == (1, 0.0) and found["encoder.ln.weight"] == (1, 0.0)
+    assert found["encoder.layers.encoder_layer_5.mlp.0.weight"] == (0.5, 0.1)
+    assert found["encoder.layers.encoder_layer_0.self_attention.in_proj_weight"] == (0.5**6, 0.1)
+    assert found["conv_proj.weight"] == (0.5**7, 0.1) and found["class_token"] == found["encoder.pos_embedding"] == (0.5**7, 0.0)
+    optimiser = training.make_optimiser(tiny, recipe)
+    training.set_lr(optimiser, 0.3)
+    assert sorted({group["lr"] for group in optimiser.param_groups}) == pytest.approx([0.3 * 0.5**depth for depth in range(7, -1, -1)])
+
+
+@pytest.fixture
+def square_training(pets, tmp_path):
+    """Trains the tiny network as DeiT-tiny is: (folder, epochs, resuming) to the history."""
+    splits = p1_data.load_pets(str(pets), (124, 96))
+    recipe = replace(
+        p1_recipes.PHASES["deit_tiny"][0], network="tiny", image_size=96, epochs=2, batch_size=37, validation_batch=74, average=0.9
+    )
+
+    def train(folder: str, epochs: int, resuming: bool = False):
+        torch.manual_seed(0)
+        args = argparse.Namespace(seed=0, resume=resuming)
+        some = replace(recipe, epochs=epochs, schedule=training.constant)
+        settings, pipeline = {"weights": "none"}, p1_data.validation_pipeline(96, "imagenet")
+        runtime = Runtime(torch.device("cpu"), False)
+        return classification.train(p1_models.build("tiny", 96), some, splits, pipeline, tmp_path / folder, settings, runtime, args)
+
+    assert splits.train.images.shape == (74, 3, 124, 124) and splits.validation.images.shape == (74, 3, 96, 96)
+    return tmp_path, train
+
+
+def test_the_average_is_kept_and_resumed(square_training):
+    folder, train = square_training
+    whole = train("whole", 2)
+    train("parts", 1)
+    parts = train("parts", 2, True)
+    numbers = ("train_loss", "train_accuracy", "validation_loss")
+    assert [[epoch[key] for key in numbers] for epoch in parts] == [[epoch[key] for key in numbers] for epoch in whole]
+    best, last = (load_checkpoint(folder / "parts" / name, "")["model"] for name in ("best.pth", "last.pth"))
+    average = load_checkpoint(folder / "parts/last.pth", "")["average"]
+    assert average["n_averaged"] == 4 and torch.equal(average["module.conv_proj.weight"], best["conv_proj.weight"])
+    assert not torch.equal(best["conv_proj.weight"], last["conv_proj.weight"])
+
+
+def test_mixup_mixes_labels_as_pictures():
+    images, target = torch.eye(37)[:6].view(6, 1, 1, 37).expand(-1, 3, 2, -1), torch.arange(6)
+    torch.manual_seed(1)
+    mixed, soft = p1_recipes.PHASES["deit_tiny"][0].mixed(images, target)
+    assert torch.allclose(mixed[:, 0, 0], soft) and (soft.sum(1) - 1).abs().max() < 1e-6 and ((soft > 0).sum(1) == 2).all()
+    assert p1_recipes.PHASES["tiny"][0].mixed(images, target) == (images, target)
