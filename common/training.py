@@ -150,8 +150,8 @@ def published_weights(name: str, published) -> dict[str, torch.Tensor]:
 # ---- a trained network ----
 
 
-def first_trained(*files: str) -> Path:
-    """Of a network's files below results/checkpoints/ the first that is there, or the first if none is."""
+def first_trained(*files: str | Path) -> Path:
+    """Of a network's files, relative ones below results/checkpoints/, the first that is there, or the first if none is."""
     paths = [setup.DEFAULT_OUT / "checkpoints" / file for file in files]
     return next((path for path in paths if path.exists()), paths[0])
 

@@ -1,7 +1,7 @@
 """hw3 problem 1, the graders' interface: classify a folder of images of any name, size and kind (png, jpg) into a csv `filename,label`.
 
-Uses the p1.pth that p1_train.py leaves in results/, or --weights. An unreadable image is named on stderr, all others are still written,
-and the exit code is 1.
+Uses hw3/checkpoints/p1.pth, without it what p1_train.py left in results/, or --weights. An unreadable image is named on stderr, all others
+are still written, and the exit code is 1.
 
     bash hw3/p1_inference.sh IN_DIR OUT_CSV [--weights p1.pth]
 """
@@ -18,7 +18,7 @@ from common import cli
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """The command line."""
-    parser = cli.grading_parser(__doc__, "a p1.pth of p1_train.py (default: the one in results/)")
+    parser = cli.grading_parser(__doc__, "a p1.pth of p1_train.py (default: hw3/checkpoints/p1.pth, or the one in results/)")
     parser.add_argument("in_dir", type=Path)
     parser.add_argument("out_csv", type=Path)
     return parser.parse_args(argv)
@@ -35,7 +35,7 @@ from common import grading, setup, training
 from hw3 import p1_models
 from hw3.p1_data import NORMALISE
 
-WEIGHTS = ("hw3-p1-b16/phase-2/p1.pth", "hw3-p1-tiny/phase-2/p1.pth")
+WEIGHTS = (Path(__file__).resolve().parent / "checkpoints/p1.pth", *(f"hw3-p1-{arch}/phase-2/p1.pth" for arch in p1_models.ARCHES))
 REMEDY = "make it with p1_train.py, for a machine without a GPU with --arch tiny --weights none, or name one with --weights"
 
 

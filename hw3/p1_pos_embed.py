@@ -1,9 +1,11 @@
 """hw3 problem 1, item 1.2 of f21: how similar a vision transformer's position embeddings are to each other, as a grid of grids.
 
-Reported: a figure; the grid structure of the image is recovered, the border looks worse. Each small grid is the cosine similarity of one
-patch's embedding with all others', the class token's left out. Writes results/f21-1.2.{json,png}.
+Reported: a figure; the grid structure of the image is recovered, the border looks worse, because of RandomResizedCrop. Each small grid is
+the cosine similarity of one patch's embedding with all others', the class token's left out. `--before` shows the weights beside that the
+training began with, `--uncropped` measures what a training without random crops leads to. Writes results/f21-1.2.{json,png}.
 
     python hw3/p1_pos_embed.py --weights B_16_imagenet1k.pth
+    python hw3/p1_pos_embed.py --arch deit_tiny --before deit_tiny_patch16_224.pth
     python hw3/p1_pos_embed.py --arch tiny
 """
 
@@ -20,6 +22,8 @@ from hw3 import arguments
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """The command line."""
     parser = cli.Parser(description=__doc__)
+    parser.add_argument("--before", metavar="FILE", help="the weights that the training began with")
+    parser.add_argument("--uncropped", metavar="FILE", help="the p1.pth of p1_train.py --no-crop")
     arguments.add_shown_arguments(parser)
     cli.add_common_arguments(parser)
     return parser.parse_args(argv)
@@ -31,11 +35,16 @@ if __name__ == "__main__":
 import torch
 from scipy.stats import spearmanr
 from torch import Tensor
+from torchvision.models.vision_transformer import VisionTransformer
 
 from common import figures, results, setup
 from hw3 import p1_figures, p1_models
 
+CHANGED = 0.02  # the difference of rank correlations from which on we say that something has changed
 RECOVERED = -0.2  # the rank correlation of similarity and distance from which on we say that the grid can be seen
+
+
+OTHERS = ("before", "uncropped")  # options for a file
 
 
 def grid_of_grids(similarity: Tensor, rows: int, columns: int) -> Tensor:
@@ -44,15 +53,17 @@ def grid_of_grids(similarity: Tensor, rows: int, columns: int) -> Tensor:
     return small.permute(0, 2, 1, 3).reshape(rows * (rows + 1), columns * (columns + 1))[:-1, :-1]
 
 
-def draw(similarity: Tensor, rows: int, columns: int, title: str):
-    """The grid of grids, -1 to 1."""
-    figure, grid = figures.new_figure(1, 1, height=9.0)
-    axes = grid[0, 0]
-    picture = axes.imshow(grid_of_grids(similarity, rows, columns).numpy(), cmap="viridis", vmin=-1, vmax=1, interpolation="nearest")
-    axes.set_xticks([(columns + 1) * i + columns / 2 for i in range(columns)], range(1, columns + 1), size=7)
-    axes.set_yticks([(rows + 1) * i + rows / 2 for i in range(rows)], range(1, rows + 1), size=7)
-    axes.set(xlabel="patch column", ylabel="patch row", title=title)
-    figure.colorbar(picture, ax=axes, label="cosine similarity", shrink=0.8)
+def draw(models: dict[str, VisionTransformer]):
+    """The grid of grids of each network, -1 to 1, one below the other under its name."""
+    figure, grid = figures.new_figure(len(models), 1, height=9.0 * len(models))
+    for axes, (name, model) in zip(grid[:, 0], models.items(), strict=True):
+        rows, columns = p1_models.grid_of(model)
+        small = grid_of_grids(p1_models.position_similarity(model).cpu(), rows, columns)
+        picture = axes.imshow(small.numpy(), cmap="viridis", vmin=-1, vmax=1, interpolation="nearest")
+        axes.set_xticks([(columns + 1) * i + columns / 2 for i in range(columns)], range(1, columns + 1), size=7)
+        axes.set_yticks([(rows + 1) * i + rows / 2 for i in range(rows)], range(1, rows + 1), size=7)
+        axes.set(xlabel="patch column", ylabel="patch row", title=f"position embeddings of {rows} x {columns} patches{name}")
+        figure.colorbar(picture, ax=axes, label="cosine similarity", shrink=0.8)
     return figure
 
 
@@ -78,33 +89,42 @@ def measures(similarity: Tensor, rows: int, columns: int) -> dict[str, float]:
     }
 
 
-def claims(found: dict[str, float]) -> list[dict]:
-    """What the report says of its figure, measured."""
+def border_gap(found: dict[str, float]) -> float:
+    """How much less the similarity follows the distance at the border."""
+    return found["rank correlation at the border"] - found["rank correlation elsewhere"]
+
+
+def claims(found: dict[str, float], uncropped: dict[str, float] | None = None) -> list[dict]:
+    """What the report says of its figure, measured; of the cause of the border, if a training without crops is measured too."""
     recovered = found["neighbours"] > found["far patches"] and found["rank correlation"] < RECOVERED
-    worse = found["rank correlation at the border"] > found["rank correlation elsewhere"]
+    worse = border_gap(found) > 0
+    because = {"claim": f"RandomResizedCrop makes the border worse: without it the difference is at least {CHANGED} smaller"}
+    if uncropped:
+        because |= {"holds": border_gap(found) - border_gap(uncropped) >= CHANGED}
     words = f"the grid is recovered: neighbours are more similar than far patches, rank correlation below {RECOVERED}"
     return [
         {"claim": words, "holds": recovered},
         {"claim": "the border is worse: similarity there follows the distance less", "holds": worse if recovered else None},
-    ]
+    ] + [because] * bool(uncropped)
 
 
 def main(args: argparse.Namespace) -> dict:
     """Draw the figure and measure the claims; returns the result."""
     runtime = setup.start(args)
     model, origin = p1_figures.load_shown(args, runtime)
-    similarity, (rows, columns) = p1_models.position_similarity(model).cpu(), p1_models.grid_of(model)
-    found = measures(similarity, rows, columns)
-    title = f"position embeddings of {rows} x {columns} patches"
+    others = {name: p1_models.build(args.arch, model.image_size, path) for name in OTHERS if (path := getattr(args, name))}
+    found, *more = (measures(p1_models.position_similarity(one).cpu(), *p1_models.grid_of(one)) for one in (model, *others.values()))
+    beside = dict(zip(others, more, strict=True))
+    shown = {", before fine-tuning": others["before"], ", after it": model} if "before" in others else {"": model}
     return results.write_result(
         args,
         runtime,
         "f21 1.2",
         "cosine similarity of position embeddings",
-        figures={"": draw(similarity, rows, columns, title)},
+        figures={"": draw(shown)},
         reported={},
-        reproduced=found,
-        claims=claims(found),
+        reproduced=found | beside,
+        claims=claims(found, beside.get("uncropped")),
         **{"data": {}} | origin,
     )
 

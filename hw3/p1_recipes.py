@@ -20,7 +20,7 @@ from torchvision import transforms
 from torchvision.transforms import v2
 
 from common import classification, setup, training
-from common.augment import ColorJitter, PerImage, Pipeline, ResizedCrop, Rotate
+from common.augment import ColorJitter, Flip, PerImage, Pipeline, Resize, ResizedCrop, Rotate
 from common.training import Schedule, constant, cosine, one_cycle
 from hw3.p1_data import NORMALISE
 from hw3.p1_synthetic import CLASSES
@@ -50,20 +50,23 @@ class Recipe(classification.Recipe):
     mixup: float = 0.0
     average: float = 0.0
     margin: float = 0.0
+    crop: bool = True
 
     def train_pipeline(self, epoch: int) -> Pipeline:
         """f21's four augmentations."""
         if self.margin:
-            four = ResizedCrop((0.7, 1.0), size=self.image_size), ColorJitter(0.3, 0.0, 0.0), Rotate(15)
+            place = (ResizedCrop((0.7, 1.0), size=self.image_size),) if self.crop else (Resize(self.image_size), Flip())
+            four = *place, ColorJitter(0.3, 0.0, 0.0), Rotate(15)
         else:
             four = (PerImage(self.per_image()),)
         return Pipeline(*four, NORMALISE[self.normalise])
 
     def per_image(self) -> transforms.Compose:
         """The same for a picture of any size."""
+        cropped = transforms.RandomResizedCrop(self.image_size, (0.7, 1.0), antialias=True)
         return transforms.Compose(
             [
-                transforms.RandomResizedCrop(self.image_size, (0.7, 1.0), antialias=True),
+                cropped if self.crop else transforms.Resize([self.image_size] * 2, antialias=True),
                 transforms.ColorJitter(brightness=0.3),
                 transforms.RandomHorizontalFlip(0.5),
                 transforms.RandomRotation(15),
@@ -142,12 +145,13 @@ def phases(args: argparse.Namespace) -> tuple[Recipe, Recipe]:
     shared = {name: value for name, value in changes.items() if name in ("batch_size", "image_size")}
     if args.quick:
         first, second = replace(first, **QUICK), replace(second, epochs=1)
-    return replace(first, **changes), replace(second, **shared)
+    crop = not getattr(args, "no_crop", False)
+    return replace(first, crop=crop, **changes), replace(second, crop=crop, **shared)
 
 
 def run_folder(args: argparse.Namespace, data: str) -> Path:
     """Where a training keeps its checkpoints."""
-    return training.run_folder(args, f"hw3-p1-{args.arch}", data)
+    return training.run_folder(args, f"hw3-p1-{args.arch}" + "-uncropped" * getattr(args, "no_crop", False), data)
 
 
 def train_command(args: argparse.Namespace) -> str:

@@ -13,6 +13,7 @@ import argparse
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 
@@ -25,6 +26,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = cli.Parser(description=__doc__)
     parser.add_argument("--arch", choices=arguments.VIT_ARCHES, default="b16")
     parser.add_argument("--image-size", type=cli.positive_int, help="input pixels, a multiple of the patch (default: the recipe's)")
+    parser.add_argument("--no-crop", action="store_true", help="pictures resized whole; writes f21-1.1-uncropped, which item 1.2 compares")
     cli.add_training_arguments(parser)
     cli.add_workers(parser)
     cli.add_common_arguments(parser)
@@ -43,10 +45,25 @@ from hw3.p1_recipes import Recipe
 COURSE_PICTURES = 3680  # for training
 
 
+def load_splits(args: argparse.Namespace, recipe: Recipe) -> Splits:
+    """The pictures as a phase needs them, in the quick form the first few of each breed."""
+    splits = load_pets(args.data, recipe.squares())
+    return splits.first_per_class(*p1_recipes.QUICK_IMAGES) if args.quick else splits
+
+
+class Phase(NamedTuple):
+    """A phase that was trained."""
+
+    recipe: Recipe
+    history: list[dict]
+    folder: Path
+    settings: dict
+
+
 def train_phase(
     number: int, recipe: Recipe, weights: str, origin: str, splits: Splits, runtime: setup.Runtime, args: argparse.Namespace
-) -> tuple[list[dict], Path, dict]:
-    """One phase, from `weights`, themselves from `origin`: its history, its folder and its settings."""
+) -> Phase:
+    """One phase, from `weights`, themselves from `origin`."""
     setup.log(f"phase {number}: {recipe.optimiser}, lr {recipe.lr}, {recipe.epochs} epochs")
     folder = setup.writable_folder(p1_recipes.run_folder(args, splits.name) / f"phase-{number}")
     started = origin if number == 1 else f"phase 1, from {origin}"
@@ -55,31 +72,32 @@ def train_phase(
     recipe = replace(recipe, normalise=model.normalise)
     settings = recipe.settings() | {"weights": started, "seed": args.seed, "data": splits.describe(), "precision": runtime.precision()}
     pipeline = validation_pipeline(recipe.image_size, recipe.normalise)
-    return classification.train(model, recipe, splits, pipeline, folder, settings, runtime, args), folder, settings
+    history = classification.train(model, recipe, splits, pipeline, folder, settings, runtime, args)
+    return Phase(recipe, history, folder, settings)
 
 
-def all_deviations(recipes: tuple[Recipe, Recipe], weights: str, pictures: int) -> list[str]:
+def all_deviations(first: Recipe, second: Recipe, weights: str, pictures: int) -> list[str]:
     """In words, what both phases and their data are otherwise than for the course's."""
-    first, second = training.deviations(p1_recipes.FIRST, recipes[0], weights), training.deviations(p1_recipes.SECOND, recipes[1], "")
-    number = [f"{pictures} training pictures, not {COURSE_PICTURES}"] * (pictures != COURSE_PICTURES)
-    return first + [f"phase 2: {words}" for words in second if words not in first] + number
+    words = training.deviations(p1_recipes.FIRST, first, weights)
+    more = [f"phase 2: {word}" for word in training.deviations(p1_recipes.SECOND, second, "") if word not in words]
+    return words + more + [f"{pictures} training pictures, not {COURSE_PICTURES}"] * (pictures != COURSE_PICTURES)
 
 
 @setup.on_rank_zero
-def write(args: argparse.Namespace, runtime: setup.Runtime, recipes: tuple, weights: str, trained: list) -> dict:
+def write(args: argparse.Namespace, runtime: setup.Runtime, weights: str, first: Phase, second: Phase) -> dict:
     """The item, from both phases."""
-    histories, settings = [history for history, _, _ in trained], trained[1][2] | {"weights": weights}
-    whole = histories[0] + [epoch | {"epoch": epoch["epoch"] + len(histories[0])} for epoch in histories[1]]
-    run = runs.finish(args, runtime, p1_recipes.SECOND, recipes[1], trained[1][1], {"history": histories[1], "settings": settings})
-    deviations = all_deviations(recipes, weights, settings["data"]["train"])
-    runs.save_half(trained[1][1], "p1.pth", run["kept"], deviations=deviations)
-    kept = [training.kept_epoch(history, recipe.keep)["validation_accuracy"] for history, recipe in zip(histories, recipes, strict=True)]
+    settings, network = second.settings | {"weights": weights}, second.recipe.network
+    whole = first.history + [epoch | {"epoch": epoch["epoch"] + len(first.history)} for epoch in second.history]
+    run = runs.finish(args, runtime, p1_recipes.SECOND, second.recipe, second.folder, {"history": second.history, "settings": settings})
+    deviations = all_deviations(first.recipe, second.recipe, weights, settings["data"]["train"])
+    runs.save_half(second.folder, "p1.pth", run["kept"], deviations=deviations)
+    kept = [training.kept_epoch(phase.history, phase.recipe.keep)["validation_accuracy"] for phase in (first, second)]
     return results.write_result(
         args,
         runtime,
-        "f21 1.1",
-        f"accuracy on 37 breeds, {recipes[0].network}",
-        figures={"": runs.curves({"": whole}, ("loss", "accuracy"), f"{recipes[0].network}, two phases")},
+        "f21 1.1" + "-uncropped" * args.no_crop,
+        f"accuracy on 37 breeds, {network}" + ", without random crops" * args.no_crop,
+        figures={"": runs.curves({"": whole}, ("loss", "accuracy"), f"{network}, two phases")},
         reported={"accuracy": 0.944},
         reproduced={"accuracy": kept[1], "after phase 1": kept[0], "chance": 1 / 37},
         claims=[],
@@ -87,7 +105,7 @@ def write(args: argparse.Namespace, runtime: setup.Runtime, recipes: tuple, weig
         | {
             "deviations": deviations,
             **runs.origin(whole),
-            "settings": {"phase 1": trained[0][2], "phase 2": settings},
+            "settings": {"phase 1": first.settings, "phase 2": settings},
         },
     )
 
@@ -97,12 +115,12 @@ def main(args: argparse.Namespace) -> dict:
     runtime = setup.start(args)
     recipes = p1_recipes.phases(args)
     weights = training.starting_weights(args, recipes[0])
-    splits = load_pets(args.data, recipes[0].squares())
-    if args.quick:
-        splits = splits.first_per_class(*p1_recipes.QUICK_IMAGES)
+    splits = load_splits(args, recipes[0])
     first = train_phase(1, recipes[0], weights, weights, splits, runtime, args)
-    second = train_phase(2, recipes[1], str(first[1] / "best.pth"), weights, splits, runtime, args)
-    return write(args, runtime, recipes, weights, [first, second])
+    if recipes[1].squares() != recipes[0].squares():
+        splits = load_splits(args, recipes[1])
+    second = train_phase(2, recipes[1], str(first.folder / "best.pth"), weights, splits, runtime, args)
+    return write(args, runtime, weights, first, second)
 
 
 if __name__ == "__main__":

@@ -247,13 +247,24 @@ def test_a_smooth_embedding_recovers_the_grid_and_a_random_one_does_not():
         p1_pos_embed.measures(random[:4, :4], 2, 2)
 
 
-def test_edge_share_of_a_square():
-    image = torch.zeros(3, 40, 40, dtype=torch.uint8)
-    image[:, :20] = 255
+def test_edge_shares_of_squares():
+    images = torch.zeros(2, 3, 40, 40, dtype=torch.uint8)
+    images[0, :, :20], images[1, :, :, :10] = 255, 255
     steep = torch.zeros(4, 4)
-    steep[1:3] = 1  # the rows on either side of the edge hold all of it
-    assert p3_attention_map.edge_share(image, steep) == 0.5  # a quarter of the patches: four of these eight
-    assert p3_attention_map.edge_share(image, torch.ones(4, 4)) == pytest.approx(0.25)
+    steep[1:3] = 1  # the rows on either side of the first one's edge hold all of it
+    shares = p3_attention_map.edge_shares(images, torch.stack([steep, torch.ones(4, 4)]).expand(2, 2, 4, 4))
+    assert shares[0].tolist() == [0.5, 0.25]  # a quarter of the patches: four of these eight
+    turned = p3_attention_map.edge_shares(images.transpose(2, 3), torch.stack([steep, steep.T]).expand(2, 2, 4, 4))
+    assert turned[0].tolist() == [0.25, 0.5]
+
+
+def test_edges_attract_when_the_share_is_surely_above_chance_and_other_images():
+    noise = 0.02 * torch.randn(200, 4, generator=torch.Generator().manual_seed(0))
+    for own, other, expected in ((0.4, 0.3, True), (0.4, 0.4, None), (0.3, 0.4, False), (0.25, 0.1, None)):
+        found, attract = p3_attention_map.measures(own + noise, torch.full((200, 4), other))
+        assert attract is expected and found["share of attention on edges"] == pytest.approx(own, abs=0.01)
+    assert found["images"] == 200 and found["heads"]["head 3"]["sd"] == pytest.approx(0.02, abs=0.004)
+    assert p3_attention_map.measures(torch.full((1, 4), 0.3), torch.full((1, 4), 0.3))[1] is True
 
 
 def test_training_and_its_figures(pets, trained, tmp_path):
@@ -266,9 +277,10 @@ def test_training_and_its_figures(pets, trained, tmp_path):
     shown = p3_attention_map.main(p3_attention_map.parse_args([*options, "--heads", "--save", str(tmp_path / "new/a.npz")]))
     kept = np.load(tmp_path / "new/a.npz")
     assert kept["logits"].shape == (3, 37) and kept["attention"].shape == (3, 12, 12) and kept["similarity"].shape == (144, 144)
-    follow = {picture["edges"] > 0.25 for name, picture in shown["reproduced"].items() if isinstance(picture, dict)}
-    assert shown["claims"][0]["holds"] == (follow.pop() if len(follow) == 1 else None)
-    assert (kept["attention"].sum((1, 2)) < 1).all() and len(shown["reproduced"]) == 4 and (out / "f21-1.3.png").exists()
+    assert (
+        shown["reproduced"]["images"] == 74 and sum("label" in value for value in shown["reproduced"].values() if type(value) is dict) == 3
+    )
+    assert (kept["attention"].sum((1, 2)) < 1).all() and (out / "f21-1.3.png").exists()
 
 
 @pytest.mark.parametrize("mode", ["LA", "P", "CMYK", "I;16", "RGB"])
@@ -278,6 +290,18 @@ def test_any_picture_is_looked_at(pets, trained, tmp_path, mode):
     options = ["--data", str(pets), "--out", str(trained[0]), "--quick", "--image", str(path), "--save", str(tmp_path / "a.npz")]
     found = p3_attention_map.main(p3_attention_map.parse_args([*options, "--rollout"]))
     assert found["item"] == "f21 1.3-a" and np.load(tmp_path / "a.npz")["attention"].shape == (12, 12)
+
+
+def test_positions_before_fine_tuning_and_without_crops(pets, trained, tiny, tmp_path):
+    start, uncropped = tmp_path / "start.pth", trained[0] / "checkpoints/hw3-p1-b16-quick/phase-2/p1.pth"
+    torch.save(tiny.state_dict(), start)
+    options = ["--data", str(pets), "--out", str(tmp_path), "--arch", "tiny", "--weights", str(uncropped), "--before", str(start)]
+    found = p1_pos_embed.main(p1_pos_embed.parse_args([*options, "--uncropped", str(uncropped)]))
+    numbers = found["reproduced"]
+    assert numbers["before"] == p1_pos_embed.measures(p1_models.position_similarity(tiny), 12, 12) != numbers["uncropped"]
+    assert numbers["uncropped"].items() <= numbers.items() and found["claims"][2]["holds"] is False  # the same network twice
+    worse = numbers["uncropped"] | {"rank correlation at the border": numbers["rank correlation at the border"] - 0.1}
+    assert p1_pos_embed.claims(numbers["uncropped"], worse)[2]["holds"] is True
 
 
 def test_weights_from_elsewhere_need_no_data(tiny, tmp_path):
