@@ -5,7 +5,7 @@ the cosine similarity of one patch's embedding with all others', the class token
 training began with, `--uncropped` measures what a training without random crops leads to. Writes results/f21-1.2.{json,png}.
 
     python hw3/p1_pos_embed.py --weights B_16_imagenet1k.pth
-    python hw3/p1_pos_embed.py --arch deit_tiny --before deit_tiny_patch16_224.pth
+    python hw3/p1_pos_embed.py --weights hw3/checkpoints/p1.pth --before deit_tiny_patch16_224.pth
     python hw3/p1_pos_embed.py --arch tiny
 """
 
@@ -112,7 +112,8 @@ def main(args: argparse.Namespace) -> dict:
     """Draw the figure and measure the claims; returns the result."""
     runtime = setup.start(args)
     model, origin = p1_figures.load_shown(args, runtime)
-    others = {name: p1_models.build(args.arch, model.image_size, path) for name in OTHERS if (path := getattr(args, name))}
+    network, files = origin["settings"]["network"], {name: path for name in OTHERS if (path := getattr(args, name))}
+    others = {name: p1_models.build(network, model.image_size, path) for name, path in files.items()}
     found, *more = (measures(p1_models.position_similarity(one).cpu(), *p1_models.grid_of(one)) for one in (model, *others.values()))
     beside = dict(zip(others, more, strict=True))
     shown = {", before fine-tuning": others["before"], ", after it": model} if "before" in others else {"": model}

@@ -6,7 +6,7 @@ a row for each image's heads, `--rollout` follows the attention through all bloc
 results/f21-1.3-<name>; `--save FILE.npz` keeps logits, attention and similarity of what is drawn.
 
     python hw3/p3_attention_map.py --arch tiny
-    python hw3/p3_attention_map.py --arch deit_tiny --heads
+    python hw3/p3_attention_map.py --weights hw3/checkpoints/p1.pth --heads
     python hw3/p3_attention_map.py --weights B_16_imagenet1k.pth --image cat.jpg --save cat.npz
 """
 
