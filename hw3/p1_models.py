@@ -76,8 +76,9 @@ def trained_normalise(checkpoint: dict, state: dict) -> str:
     torchvision's, DeiT's and DINO's were trained with ImageNet's, those of pytorch_pretrained_vit with 0.5. So were AugReg's, which timm
     publishes in the same layout as DeiT's and which are taken for ImageNet's.
     """
-    if "settings" in checkpoint:
-        return checkpoint["settings"].get("normalise", "half")
+    settings = checkpoint.get("settings")
+    if isinstance(settings, dict) and "network" in settings:
+        return settings.get("normalise", "half")
     return "half" if "positional_embedding.pos_embedding" in state else "imagenet"
 
 
