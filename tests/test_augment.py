@@ -84,7 +84,7 @@ def test_resized_crop_as_torchvision(size):
     for i, box in enumerate(boxes):
         expected = vision.resized_crop(images[i], *box, [size or 32] * 2, antialias=False)
         expected = expected.flip(-1) if u[i, 22] < 0.5 else expected
-        assert (out[i].int() - expected.int()).abs().max() <= 1 and (out[i] != expected).float().mean() < 0.02
+        assert (out[i].int() - expected.int()).abs().max() <= 1 and (out[i] != expected).float().mean() < 0.04
 
 
 def test_resized_crop_draws_boxes_as_torchvision_does():
