@@ -1,7 +1,7 @@
 """hw3 problem 1, item 1.1 of f21: fine-tune ViT-B/16 at 384 px on 37 breeds of pets, in two phases.
 
 Reported: 94.4 % validation accuracy, from `B_16_imagenet1k` of pytorch_pretrained_vit. For machines without a GPU: `--arch deit_tiny`, a
-fifteenth of its size at 224 px, about an hour on two cores, and `--arch tiny`, from random weights at 96 px, some minutes. Writes
+fifteenth of its size at 224 and 288 px, about an hour on two cores, and `--arch tiny`, from random weights at 96 px, some minutes. Writes
 OUT/checkpoints/hw3-p1-<arch>/phase-{1,2}/ (best.pth, last.pth; of the second p1.pth in half precision) and results/f21-1.1.{json,png}.
 
     python hw3/p1_train.py --weights B_16_imagenet1k.pth

@@ -335,6 +335,9 @@ def test_recipes_state_f21s_settings():
     first, second = p1_recipes.PHASES["b16"]
     assert (first.optimiser, first.lr, second.optimiser, second.lr, first.image_size) == ("adam", 1e-4, "sgd", 0.01, 384)
     assert all(words in first.settings()["transforms"] for words in ("scale=(0.7, 1.0)", "brightness=(0.7, 1.3)", "p=0.5", "[-15.0, 15.0]"))
+    first, second = p1_recipes.PHASES["deit_tiny"]
+    assert (first.image_size, second.image_size, second.optimiser, second.lr) == (224, 288, "sgd", 0.01)
+    assert first.squares() == (288, 224) and all(word in first.settings()["transforms"] for word in ("(0.7, 1.0)", "=0.3", "=15"))
 
 
 @pytest.mark.parametrize("arch", p1_models.ARCHES)
