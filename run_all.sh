@@ -31,6 +31,7 @@ f23-1.2,f23-1.3    |          | hw1/p1_train.py --report f23 --model A
 f23-1.2,f23-1.4    |          | hw1/p1_train.py --report f23 --model B
 f23-1.5            | f23-1.3  | hw1/p1_pca.py --report f23
 f23-1.6            | f23-1.3  | hw1/p1_tsne.py --report f23
+hw1-p1-scratch     |          | hw1/p1_train.py --model scratch
 hw1-p1-best        |          | hw1/p1_train.py --model best
 f22a-2.1,f22a-2.2  |          | hw1/p2_architecture.py --report f22a
 f22a-2.3           |          | hw1/p2_seg_train.py --report f22a --model A

@@ -391,6 +391,9 @@ class Normalise:
         return values.contiguous(memory_format=torch.channels_last)
 
 
+NORMALISE = {"imagenet": Normalise(), "half": Normalise((0.5,) * 3, (0.5,) * 3)}  # what published weights were trained with
+
+
 def on_cpu(operation: Callable[[Tensor, Tensor], Tensor]) -> bool:
     """Whether an operation works image by image: small branches, for which a GPU would need more time than for the network."""
     return getattr(operation, "on_cpu", False)

@@ -7,6 +7,8 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torchvision.transforms import v2
 from tqdm import tqdm
 
 from common import setup, training
@@ -17,15 +19,28 @@ from common.feed import feed, resident
 
 @dataclass(frozen=True)
 class Recipe(training.Recipe):
-    """One training of a classifier; `clip` is the largest norm of the gradient, 0 for any. A problem's own adds `train_pipeline(epoch)`."""
+    """One training of a classifier; a problem's own adds `train_pipeline(epoch)`.
+
+    `clip` is the largest norm of the gradient, 0 for any; `mixup` the parameter of the Beta distribution (Zhang et al., 2018) and `average`
+    the decay of the weights' moving average, 0 for none. `classes` is what mixup needs to know.
+    """
 
     label_smoothing: float = 0.0
     clip: float = 0.0
+    mixup: float = 0.0
+    average: float = 0.0
+    classes: int = 0
     validation_batch: int = 250
 
     def mixed(self, images: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-        """A batch as the network sees it: as it is, or its images mixed, with soft labels."""
-        return images, target
+        """A batch as the network sees it: as it is or, with mixup, each image and its label mixed with another's."""
+        return v2.MixUp(alpha=self.mixup, num_classes=self.classes)(images, target) if self.mixup else (images, target)
+
+    def averaged(self, model: nn.Module) -> AveragedModel | None:
+        """The exponential moving average, of batch norm's statistics too; it is then what is evaluated and kept."""
+        if not self.average:
+            return None
+        return AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(self.average), use_buffers=True)
 
 
 def train_epoch(
@@ -78,19 +93,20 @@ def evaluate(model: nn.Module, split: Labelled, pipeline: Pipeline, batch_size: 
 
 
 @setup.evaluation()
-def ten_views(model: nn.Module, x: Tensor) -> Tensor:
-    """Mean logits (N, classes) over ten views: the image, its four diagonal shifts by 2 pixels (mirrored borders), all of them flipped."""
+def over_views(model: nn.Module, x: Tensor, count: int = 10) -> Tensor:
+    """Mean logits (N, classes) over the first `count` of: the image, its mirror image, and four diagonal shifts by 2 pixels of both."""
     height, width = x.shape[2:]
     padded = F.pad(x, (2, 2, 2, 2), mode="reflect")
-    views = [padded[:, :, top : top + height, left : left + width] for top, left in ((2, 2), (0, 0), (0, 4), (4, 0), (4, 4))]
-    return sum(model(view) + model(view.flip(-1)) for view in views) / (2 * len(views))
+    shifted = [padded[:, :, top : top + height, left : left + width] for top, left in ((2, 2), (0, 0), (0, 4), (4, 0), (4, 4))]
+    views = [view for one in shifted for view in (one, one.flip(-1))][:count]
+    return sum(model(view) for view in views) / len(views)
 
 
 @setup.evaluation()
-def predict(model: nn.Module, images: Tensor, pipeline: Pipeline, runtime: setup.Runtime, views: bool = True) -> Tensor:
-    """Logits (N, classes), on the CPU, of images (N, 3, H, W) of 0 to 255: the mean over ten views, or those of the image alone."""
+def predict(model: nn.Module, images: Tensor, pipeline: Pipeline, runtime: setup.Runtime, views: int = 10) -> Tensor:
+    """Logits (N, classes), on the CPU, of images (N, 3, H, W) of 0 to 255: the mean over so many views."""
     batches = (pipeline(some.to(runtime.device), torch.empty(0, 0)) for some in images.split(250))
-    return torch.cat([(ten_views(model, x) if views else model(x)).cpu() for x in batches])
+    return torch.cat([over_views(model, x, views).cpu() for x in batches])
 
 
 def train(model: nn.Module, recipe, splits: Splits, pipeline: Pipeline, folder: Path, settings: dict, runtime: setup.Runtime, args) -> list:

@@ -83,8 +83,8 @@ OPTIONS = ("epochs", "batch_size", "lr", "image_size")  # of the command line th
 
 
 def find_recipe(recipes: dict, report: str | None, model: str):
-    """A report's recipe for model 'A' or 'B', or our own for 'best'; raises UsageError if there is none."""
-    key = ("ours" if model == "best" else report, model)
+    """A report's recipe for model 'A' or 'B', or our own ones ('best', 'scratch'); raises UsageError if there is none."""
+    key = (report or "ours", model)
     if key not in recipes:
         known = sorted({name for name, _ in recipes} - {"ours"})
         raise setup.UsageError(

@@ -5,11 +5,13 @@ from pathlib import Path
 
 from common import cli
 
+OURS = ("best", "scratch")  # models of p1_train.py that belong to no report
+
 
 def check_report(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
-    """End with exit code 2 unless models A and B come with a report, and our own best one without."""
-    if (args.report is None) != (args.model == "best"):
-        parser.error("--model A and B belong to a --report, f22a, f22b or f23; --model best to none")
+    """End with exit code 2 unless models A and B come with a report, and ours without."""
+    if (args.report is None) != (args.model in OURS):
+        parser.error("--model A and B belong to a --report, f22a, f22b or f23; --model best and scratch to none")
 
 
 def add_embedding_arguments(parser: argparse.ArgumentParser) -> None:

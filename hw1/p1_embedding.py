@@ -45,7 +45,7 @@ def refuse_few(split: Labelled, least: int) -> None:
 def embed(path: Path, split: Labelled, runtime: setup.Runtime, batch_size: int = 250) -> tuple[Embedding, dict]:
     """Run a checkpoint's network over a split; returns the embedding and the settings of the training."""
     model, state = p1_models.load_trained(path, runtime, "train again")
-    pipeline, nothing = p1_recipes.validation_pipeline(state["settings"]["image_size"]), torch.empty(0, 0)
+    pipeline, nothing = p1_recipes.validation_pipeline(state["settings"]), torch.empty(0, 0)
     parts = [p1_models.features(model, pipeline(images.to(runtime.device), nothing)) for images in split.images.split(batch_size)]
     feats, logits = (torch.cat(part).float().cpu() for part in zip(*parts, strict=True))
     accuracy = metrics.accuracy(logits.max(1).indices, split.target)

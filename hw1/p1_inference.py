@@ -9,7 +9,6 @@ unreadable image is named on stderr, all others are still written, and the exit 
 
 import argparse
 import sys
-from functools import partial
 from pathlib import Path
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))
@@ -31,8 +30,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 if __name__ == "__main__":
     ARGS = parse_args()  # before torch is imported: --help and a wrong argument answer at once
 
-from common import classification, grading, setup
-from common.data import read_answers
+from common import grading, setup
+from common.data import CIFAR_SIZE, read_answers
 from hw1 import p1_models, p1_recipes
 
 
@@ -42,9 +41,8 @@ def main(args: argparse.Namespace) -> dict:
     runtime = setup.start(args)
     answers = read_answers(args.answers) if args.answers else {}
     model, state = p1_models.load_trained(args.weights, runtime, "give a checkpoint of p1_train.py with --weights")
-    size = state["settings"]["image_size"]
-    predict = partial(classification.predict, model, pipeline=p1_recipes.validation_pipeline(size), runtime=runtime)
-    labels, problems = grading.write_labels(args.in_dir, args.out_csv, predict, size)
+    logits = p1_recipes.grader(model, state["settings"], runtime)
+    labels, problems = grading.write_labels(args.in_dir, args.out_csv, logits, CIFAR_SIZE)
     found = {"labels": labels, "problems": problems}
     if answers:
         found["accuracy"] = sum(answers.get(name) == label for name, label in labels.items()) / len(answers)

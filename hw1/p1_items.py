@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from common import classification, figures, metrics, results, runs, setup
+from common import figures, metrics, results, runs, setup
 from common.architecture import describe
 from common.data import Labelled
 from hw1 import p1_models, p1_recipes
@@ -22,6 +22,10 @@ STATED = {  # by report, what its items 1.3 and 1.4 say; names as in Recipe.sett
     | {"image_size": 224, "keep": "loss"},
 }
 STATED_EPOCHS = {("f22a", "A"): 90, ("f22a", "B"): 200, ("f22b", "A"): 50, ("f22b", "B"): 20, ("f23", "A"): 100, ("f23", "B"): 100}
+REPORTED_OURS = {
+    "scratch": "from random weights: 0.5544 (f22a A), 0.6416 (f22b A), 0.6460 (f23 A)",
+    "best": "from ImageNet weights: 0.8976 (f22a B), 0.9052 (f22b B), 0.8628 (f23 B)",
+}
 WIDENING = "widest linear layer but the last, outputs per input"
 COMPARED = {  # what each report's item 1.4 is about
     "f22a": "number of parameters and use of residuals",
@@ -34,26 +38,28 @@ COMPARED = {  # what each report's item 1.4 is about
 def write(args: argparse.Namespace, runtime: setup.Runtime, recipe: Recipe, folder: Path, run: dict, validation: Labelled) -> dict:
     """Complete `run`, its history and settings, write it as run.json, and write the model's items; returns run.json's content."""
     run = runs.finish(args, runtime, p1_recipes.recipe(args.report, args.model), recipe, folder, run)
-    if args.model == "best":
-        write_best(args, runtime, run, folder, validation)
+    if args.report is None:
+        write_ours(args, runtime, run, folder, validation)
     else:
         write_accuracy(args, runtime, run["settings"]["data"])
         (write_model_a if args.model == "A" else write_model_b)(args, runtime, run)
     return run
 
 
-def write_best(args: argparse.Namespace, runtime: setup.Runtime, run: dict, folder: Path, validation: Labelled) -> None:
-    """Our own model, and p1.pth, the form in which the graders' script uses it."""
-    title, path = "our own model from random weights on 32 px", runs.save_half(folder, "p1.pth", run["kept"])
+def write_ours(args: argparse.Namespace, runtime: setup.Runtime, run: dict, folder: Path, validation: Labelled) -> None:
+    """A network of ours, and p1.pth, the form in which the graders' script uses it."""
+    settings, path = run["settings"], runs.save_half(folder, "p1.pth", run["kept"])
+    start = "random" if settings["weights"] == "none" else "ImageNet"
+    title = f"our own model, {settings['network']} from {start} weights at {settings['image_size']} px"
     reproduced = {"accuracy": run["kept"]["validation_accuracy"], "loss": run["kept"]["validation_loss"]}
-    reproduced["accuracy of p1.pth (half precision, mean over ten views)"] = graders_accuracy(path, runtime, validation)
+    reproduced[f"accuracy of p1.pth (half precision, mean over {settings['views']} views)"] = graders_accuracy(path, runtime, validation)
     results.write_result(
         args,
         runtime,
-        "hw1-p1 best",
+        f"hw1-p1 {args.model}",
         title,
         figures={"": runs.curves({"": run["history"]}, ("loss", "accuracy"), title)},
-        reported={"accuracy": "from random weights: 0.5544 (f22a A), 0.6416 (f22b A), 0.6460 (f23 A)"},
+        reported={"accuracy": REPORTED_OURS[args.model]},
         reproduced=reproduced,
         claims=[],
         **runs.own_fields(run),
@@ -63,8 +69,8 @@ def write_best(args: argparse.Namespace, runtime: setup.Runtime, run: dict, fold
 def graders_accuracy(path: Path, runtime: setup.Runtime, validation: Labelled) -> float:
     """The accuracy of p1_inference.py with a checkpoint."""
     model, state = p1_models.load_trained(path, runtime, "train again")
-    pipeline = p1_recipes.validation_pipeline(state["settings"]["image_size"])
-    return metrics.accuracy(classification.predict(model, validation.images, pipeline, runtime).max(1).indices, validation.target)
+    logits = p1_recipes.grader(model, state["settings"], runtime)(validation.images)
+    return metrics.accuracy(logits.max(1).indices, validation.target)
 
 
 def write_accuracy(args: argparse.Namespace, runtime: setup.Runtime, data: dict) -> None:

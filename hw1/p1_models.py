@@ -6,7 +6,7 @@ from pathlib import Path
 from torch import Tensor, nn
 from torchvision import models
 
-from common import setup, training
+from common import pretrained, setup, training
 from common.data import P1_CLASSES
 from common.setup import load_checkpoint, load_weights
 
@@ -66,20 +66,24 @@ def conv_block(inputs: int, outputs: int, pool: bool = False) -> nn.Sequential:
 
 
 def build(name: str, weights: str = "none") -> nn.Module:
-    """A network by its name in the recipes; `weights` is 'none' (random), 'default' (torchvision's ImageNet file) or a file.
+    """A network by its name in the recipes; `weights` is 'none' (random), 'default' (the published ImageNet file) or a file.
 
     Raises UsageError if the published file cannot be had, or a file is missing, damaged or of another network.
     """
     if name in OWN:
         model, published = OWN[name](), None
+    elif name in TIMM:
+        model = pretrained.create(name, num_classes=P1_CLASSES)
     else:
         published = models.get_model_weights(TORCHVISION[name][0]).DEFAULT
         model = models.get_model(TORCHVISION[name][0])
         replace_head(model, TORCHVISION[name][1])
     if weights == "default":
-        load_backbone(model, training.published_weights(name, published), Path(name))
+        state = pretrained.load_published(name, model) if name in TIMM else training.published_weights(name, published)
+        load_backbone(model, state, Path(name))
     elif weights != "none":
-        load_backbone(model, load_checkpoint(Path(weights), f"--weights takes none, default or a state dict of {name}"), Path(weights))
+        state = load_checkpoint(Path(weights), f"--weights takes none, default or a state dict of {name}")
+        load_backbone(model, pretrained.in_timm_names(state, model, Path(weights)), Path(weights))
     return model
 
 
@@ -107,7 +111,8 @@ TORCHVISION = {  # our name: torchvision's name, the head
 }
 
 
-NAMES = (*OWN, *TORCHVISION)
+TIMM = ("tf_efficientnet_lite0",)
+NAMES = (*OWN, *TORCHVISION, *TIMM)
 
 
 def replace_head(model: nn.Module, head) -> None:

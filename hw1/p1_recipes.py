@@ -6,12 +6,16 @@ applied at 32 px; f22b's DenseNet is DenseNet-121 and its ConvNeXt is ConvNeXt-T
 """
 
 import argparse
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
-from common import classification, training
-from common.augment import AutoAugment, Crop, Cutout, Flip, Normalise, Pipeline, RandomErasing, Resize, Rotate
-from common.data import Splits, load_p1
+from torch import Tensor, nn
+
+from common import classification, setup, training
+from common.augment import NORMALISE, AutoAugment, Crop, Cutout, Flip, Pipeline, RandomErasing, Resize, Rotate
+from common.data import P1_CLASSES, Splits, load_p1
 from common.training import cosine, one_cycle
 
 
@@ -26,7 +30,12 @@ def warm_up_then_linear(epoch: float, epochs: int) -> float:
 
 @dataclass(frozen=True)
 class Recipe(classification.Recipe):
-    """One training. `augment` runs on 32-px images before resizing; `small_share` of the epochs are trained at `small_size` px."""
+    """One training.
+
+    `augment` runs on 32-px images before resizing; `small_share` of the epochs are trained at `small_size` px. `normalise` is a key of
+    augment.NORMALISE. Depthwise convolutions are slower in bf16 on a CPU: `cpu_bf16` false leaves a CPU in fp32.
+    `views` is how many views of an image the graders' script takes the mean over: see classification.over_views.
+    """
 
     weight_decay: float = 1e-4
     augment: tuple = (Crop(4), Flip())
@@ -35,6 +44,10 @@ class Recipe(classification.Recipe):
     after_normalise: tuple = ()
     small_size: int = 0
     small_share: float = 0.0
+    normalise: str = "imagenet"
+    cpu_bf16: bool = True
+    classes: int = P1_CLASSES
+    views: int = 10
     reported: float | None = None
     figure_epochs: tuple[int, int, int] | None = None
     chosen: str = ""
@@ -43,7 +56,7 @@ class Recipe(classification.Recipe):
         """The augmentation of an epoch, counted from 0."""
         small = epoch < round(self.small_share * self.epochs)
         size = Resize(self.small_size if small else self.image_size)
-        return Pipeline(*self.augment, size, *self.after_resize, Normalise(), *self.after_normalise)
+        return Pipeline(*self.augment, size, *self.after_resize, NORMALISE[self.normalise], *self.after_normalise)
 
     def kept_epochs(self) -> tuple[int, ...]:
         """The epochs, counted from 1, whose checkpoints the figures need: the report's, else the first, the middle and the last."""
@@ -58,9 +71,15 @@ class Recipe(classification.Recipe):
         return plain
 
 
-def validation_pipeline(image_size: int) -> Pipeline:
-    """Resizing and normalising alone."""
-    return Pipeline(Resize(image_size), Normalise())
+def validation_pipeline(settings: dict) -> Pipeline:
+    """Resizing and normalising alone, as a checkpoint's settings say; older ones have ImageNet's mean and deviation."""
+    return Pipeline(Resize(settings["image_size"]), NORMALISE[settings.get("normalise", "imagenet")])
+
+
+def grader(model: nn.Module, settings: dict, runtime: setup.Runtime) -> Callable[[Tensor], Tensor]:
+    """What gives logits (N, 50) of images (N, 3, 32, 32), 0 to 255, as p1_inference.py takes them from a network with these settings."""
+    views = settings.get("views", 10)
+    return partial(classification.predict, model, pipeline=validation_pipeline(settings), runtime=runtime, views=views)
 
 
 F22A = Recipe("small_cnn", epochs=90)
@@ -104,6 +123,28 @@ RECIPES = {
     ("f23", "A"): replace(F23, reported=0.6460, figure_epochs=(1, 50, 100), chosen="hidden layers of 512 and 256 in the MLP"),
     ("f23", "B"): replace(F23, pretrained=True, reported=0.8628, chosen="hidden layers of 512 and 256 in the MLP"),
     ("ours", "best"): Recipe(
+        "tf_efficientnet_lite0",
+        epochs=10,
+        batch_size=64,
+        optimiser="adamw",
+        lr=1e-3,
+        weight_decay=0.02,
+        schedule=one_cycle,
+        label_smoothing=0.1,
+        clip=1.0,
+        mixup=0.2,
+        average=0.998,
+        image_size=128,
+        small_size=64,
+        small_share=0.6,
+        normalise="half",
+        views=2,
+        cpu_bf16=False,
+        keep="last",
+        pretrained=True,
+        chosen="everything",
+    ),
+    ("ours", "scratch"): Recipe(
         "resnet9",
         epochs=32,
         lr=0.2,
@@ -125,6 +166,7 @@ QUICK = {  # training images of each class, and what else differs, so that a net
     "densenet121": (10, {"epochs": 3}),
     "convnext_tiny": (10, {"epochs": 2}),
     "resnet18_mlp": (20, {"epochs": 3}),
+    "tf_efficientnet_lite0": (25, {"epochs": 2, "batch_size": 50, "mixup": 0.0, "average": 0.0, "small_share": 0.0}),
     "resnet9": (25, {"epochs": 4, "batch_size": 50, "lr": 0.02, "small_share": 1.0}),
 }
 QUICK_VALIDATION = 10  # images of each class
@@ -149,7 +191,7 @@ def load_splits(args: argparse.Namespace) -> Splits:
 
 def run_folder(args: argparse.Namespace, data: str) -> Path:
     """Where a training keeps its checkpoints."""
-    return training.run_folder(args, "best" if args.model == "best" else f"{args.report}-{args.model}", data)
+    return training.run_folder(args, f"{args.report}-{args.model}" if args.report else args.model, data)
 
 
 def train_command(args: argparse.Namespace) -> str:

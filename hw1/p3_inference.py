@@ -55,7 +55,7 @@ def main(args: argparse.Namespace) -> dict[str, str]:
     files = [args.in_dir / row["filename"] for row in rows]
 
     def predict(images):
-        return classification.predict(model, images, Pipeline(Normalise()), runtime, views=False)
+        return classification.predict(model, images, Pipeline(Normalise()), runtime, views=1)
 
     numbers, problems = grading.classify(files, predict, size, fitted)
     labels = {name: classes[number] for name, number in numbers.items()}

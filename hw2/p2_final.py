@@ -59,7 +59,7 @@ def train_report(splits: Splits, weights: str, recipe, runtime: setup.Runtime, a
     return history, folder, steps | {"seconds of the network that scores, besides": round(seconds, 1)}
 
 
-def test_accuracy(path: Path, test: Labelled, runtime: setup.Runtime, views: bool) -> float:
+def test_accuracy(path: Path, test: Labelled, runtime: setup.Runtime, views: int) -> float:
     """A checkpoint's accuracy on the test images, by one view of each or the mean of ten."""
     model, _ = p2_models.load_trained(path, runtime, "train again")
     return metrics.accuracy(p2_models.logits(model, test.images, runtime, views).max(1).indices, test.target)
@@ -72,8 +72,8 @@ def write(args, runtime: setup.Runtime, full, used, history: list[dict], folder:
     run = runs.finish(args, runtime, full, used, folder, {"history": history, "settings": settings})
     half = runs.save_half(folder, "p2.pth", run["kept"])
     ours = args.model == "best"
-    found = {"accuracy on public_test": test_accuracy(folder / "best.pth", test, runtime, views=False)}
-    found["of p2.pth (half precision, mean over ten views)"] = test_accuracy(half, test, runtime, views=True)
+    found = {"accuracy on public_test": test_accuracy(folder / "best.pth", test, runtime, views=1)}
+    found["of p2.pth (half precision, mean over ten views)"] = test_accuracy(half, test, runtime, views=10)
     found |= {f"{split} accuracy": run["kept"][f"{split}_accuracy"] for split in p2_tables.ACCURACIES}
     title = "our own training from random weights, with cleaning and unlabelled images" if ours else "final training"
     return results.write_result(

@@ -109,8 +109,8 @@ def build(name: str, weights: str = "none") -> nn.Module:
     return model
 
 
-def logits(model: nn.Module, images: Tensor, runtime: setup.Runtime, views: bool = True) -> Tensor:
-    """Logits (N, 10) of images (N, 3, 32, 32) of 0 to 255, the mean over ten views or of one; of more outputs the first ten."""
+def logits(model: nn.Module, images: Tensor, runtime: setup.Runtime, views: int = 10) -> Tensor:
+    """Logits (N, 10) of images (N, 3, 32, 32) of 0 to 255, the mean over so many views; of more outputs the first ten."""
     return classification.predict(model, images, NORMALISED, runtime, views)[:, : len(CLASSES)]
 
 

@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from common.augment import Normalise, Pipeline
+from common.augment import NORMALISE, Pipeline
 from common.data import Labelled, Splits, decode_folder, image_files, locate, refuse, squeezed
 from common.results import read_json
 from common.setup import UsageError, one_process_first
@@ -30,11 +30,8 @@ class Square:
         return torch.stack([squeezed(image, self.size) for image in images])
 
 
-NORMALISE = {"half": Normalise((0.5,) * 3, (0.5,) * 3), "imagenet": Normalise()}
-
-
 def validation_pipeline(size: int, normalise: str) -> Pipeline:
-    """What a network sees of a picture that is not augmented; `normalise` is a key of NORMALISE."""
+    """What a network sees of a picture that is not augmented; `normalise` is a key of augment.NORMALISE."""
     return Pipeline(Square(size), NORMALISE[normalise])
 
 

@@ -32,8 +32,8 @@ from torch import Tensor
 from torchvision.models.vision_transformer import VisionTransformer
 
 from common import grading, setup, training
+from common.augment import NORMALISE
 from hw3 import p1_models
-from hw3.p1_data import NORMALISE
 
 WEIGHTS = (Path(__file__).resolve().parent / "checkpoints/p1.pth", *(f"hw3-p1-{arch}/phase-2/p1.pth" for arch in p1_models.ARCHES))
 REMEDY = "make it with p1_train.py, for a machine without a GPU with --arch tiny --weights none, or name one with --weights"

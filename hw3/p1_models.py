@@ -32,7 +32,7 @@ PUBLISHED = {"b16": models.ViT_B_16_Weights.DEFAULT, "deit_tiny": DeiTTiny.DEFAU
 def build(arch: str, image_size: int, weights: str = "none", classes: int = CLASSES) -> VisionTransformer:
     """A network of ARCHES for square images; `weights` is 'none', 'default' (that of PUBLISHED) or a file.
 
-    Its `normalise` is the key of p1_data.NORMALISE, mean and standard deviation, that its weights were trained with. Raises UsageError if
+    Its `normalise` is the key of augment.NORMALISE, mean and standard deviation, that its weights were trained with. Raises UsageError if
     the size is no multiple of the patch, or a file is missing, damaged or of another network.
     """
     if image_size % ARCHES[arch]["patch_size"]:

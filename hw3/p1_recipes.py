@@ -15,15 +15,12 @@ import shlex
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch import nn
 from torchvision import transforms
-from torchvision.transforms import v2
 
 from common import classification, setup, training
-from common.augment import ColorJitter, Flip, PerImage, Pipeline, Resize, ResizedCrop, Rotate
+from common.augment import NORMALISE, ColorJitter, Flip, PerImage, Pipeline, Resize, ResizedCrop, Rotate
 from common.training import Schedule, constant, cosine, one_cycle
-from hw3.p1_data import NORMALISE
 from hw3.p1_synthetic import CLASSES
 
 
@@ -31,13 +28,13 @@ from hw3.p1_synthetic import CLASSES
 class Recipe(classification.Recipe):
     """One phase of a training.
 
-    `normalise` is a key of p1_data.NORMALISE, which the starting weights decide. `layer_decay` is the factor of the learning rate from a
-    block to the one before it, `mixup` the parameter of the Beta distribution (Zhang et al., 2018), `average` the decay of the weights'
-    moving average, 0 for none. With a `margin`, training pictures are decoded once to squares of so many times image_size and augmented a
+    `normalise` is a key of augment.NORMALISE, which the starting weights decide. `layer_decay` is the factor of the learning rate from a
+    block to the one before it. With a `margin`, training pictures are decoded once to squares of so many times image_size and augmented a
     batch at a time, which keeps two cores free for the network; else each keeps its shape and is augmented by torchvision.
     """
 
     network: str = "b16"
+    classes: int = CLASSES
     epochs: int = 10
     batch_size: int = 16
     optimiser: str = "adam"
@@ -48,8 +45,6 @@ class Recipe(classification.Recipe):
     pretrained: bool = True
     normalise: str = "half"
     layer_decay: float = 1.0
-    mixup: float = 0.0
-    average: float = 0.0
     margin: float = 0.0
     crop: bool = True
 
@@ -92,14 +87,6 @@ class Recipe(classification.Recipe):
             group = {"params": [], "scale": self.layer_decay ** (last - depth), "weight_decay": 0.0 if spared else self.weight_decay}
             groups.setdefault((depth, spared), group)["params"].append(parameter)
         return list(groups.values())
-
-    def averaged(self, model: nn.Module) -> AveragedModel | None:
-        """The exponential moving average."""
-        return AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(self.average)) if self.average else None
-
-    def mixed(self, images: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-        """Each picture and its label mixed with another's of the batch."""
-        return v2.MixUp(alpha=self.mixup, num_classes=CLASSES)(images, target) if self.mixup else (images, target)
 
     def settings(self) -> dict:
         """Every hyper-parameter as plain JSON values."""

@@ -194,12 +194,18 @@ class Planted:
 def test_a_mistake_in_a_recipe(gpu, mistake):
     recipe = replace(p1_recipes.RECIPES["f22a", "A"], after_normalise=(Planted(mistake),))
     with pytest.raises((RuntimeError, *WAITS)):
-        train(gpu, gpu.built(p1_models.build, "small_cnn"), recipe, labelled(images(6), 50), p1_recipes.validation_pipeline(32))
+        train(
+            gpu,
+            gpu.built(p1_models.build, "small_cnn"),
+            recipe,
+            labelled(images(6), 50),
+            p1_recipes.validation_pipeline({"image_size": 32}),
+        )
 
 
 @pytest.mark.parametrize("key", p1_recipes.RECIPES)
 def test_hw1_p1(gpu, monkeypatch, key):
-    recipe, validation = replace(p1_recipes.RECIPES[key], image_size=32), p1_recipes.validation_pipeline(32)
+    recipe, validation = replace(p1_recipes.RECIPES[key], image_size=32), p1_recipes.validation_pipeline({"image_size": 32})
     model, splits = gpu.built(p1_models.build, recipe.network), labelled(images(6), 50)
     train(gpu, model, recipe, splits, validation)
     with gpu.waiting():
@@ -240,7 +246,7 @@ def test_hw1_p3_finetuning(gpu, monkeypatch):
     for recipe in (p3_recipes.SUPERVISED, p3_recipes.FINETUNE):
         train(gpu, model, recipe, splits, p3_ssl_finetune.NORMALISED)
     with gpu.waiting():
-        assert classification.predict(model, splits.train.images, NORMALISED, CUDA, views=False).shape == (6, 5)
+        assert classification.predict(model, splits.train.images, NORMALISED, CUDA, views=1).shape == (6, 5)
         features = p3_ssl_finetune.as_features(splits, backbone, CUDA)
     train(gpu, model.classifier, p3_recipes.CLASSIFIER, features, Pipeline())
 

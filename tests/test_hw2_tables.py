@@ -128,7 +128,7 @@ def test_final_training(cifar, tmp_path):
     assert found["item"] == "cv22 2.5" and "random weights, not published ones" in found["deviations"]
     model, _ = p2_models.load_trained(next(tmp_path.glob("checkpoints/cv22-final*/best.pth")), CPU, "")
     test = p2_data.load_public_test(str(cifar))
-    labels = p2_models.logits(model, test.images, CPU, views=False).max(1).indices
+    labels = p2_models.logits(model, test.images, CPU, views=1).max(1).indices
     assert found["reproduced"]["accuracy on public_test"] == pytest.approx((labels == test.target).double().mean().item())
     assert (tmp_path / "cv22-2.5.png").exists()
 

@@ -80,22 +80,23 @@ def test_resume_with_other_settings_is_refused(data, trained):
         train(data, trained[0], "--report", "f22a", "--model", "A", "--quick", "--resume")
 
 
-@pytest.mark.parametrize(("report", "model"), [*REPORTS, (None, "best")])
+@pytest.mark.parametrize(("report", "model"), [*REPORTS, (None, "best"), (None, "scratch")])
 def test_recipes_build_and_differ_as_stated(report, model):
     recipe = p1_recipes.recipe(report, model)
     assert recipe.train_pipeline(0)(torch.zeros(2, 3, 32, 32, dtype=torch.uint8), torch.rand(2, 8)).shape[2:] == (
         *[recipe.small_size or recipe.image_size] * 2,
     )
     assert isinstance(json.dumps(recipe.settings()), str)
-    assert recipe.pretrained == (model == "B")
+    assert recipe.pretrained == (model in ("B", "best"))
 
 
-def test_best_leaves_the_graders_checkpoint(data, tmp_path):
-    run = train(data, tmp_path, "--model", "best", "--quick", "--epochs", 1, "--batch-size", 50)
-    folder = tmp_path / "checkpoints/best-quick-epochs1-batch_size50"
+@pytest.mark.parametrize("model", ["best", "scratch"])
+def test_ours_leave_the_graders_checkpoint(data, tmp_path, model):
+    run = train(data, tmp_path, "--model", model, "--quick", "--epochs", 1, "--batch-size", 50)
+    folder = tmp_path / f"checkpoints/{model}-quick-epochs1-batch_size50"
     half, full = (load_checkpoint(folder / name, "")["model"] for name in ("p1.pth", "best.pth"))
     assert all(torch.equal(half[key], full[key].half() if full[key].is_floating_point() else full[key]) for key in full)
-    item = json.loads((tmp_path / "hw1-p1-best.json").read_text())["reproduced"]
+    item = json.loads((tmp_path / f"hw1-p1-{model}.json").read_text())["reproduced"]
     assert item["accuracy"] == run["kept"]["validation_accuracy"] and any("p1.pth" in name for name in item)
 
 
@@ -222,7 +223,7 @@ def classify(folder, out_csv, weights):
 def test_ten_views():
     x = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
     pixel = torch.nn.Sequential(torch.nn.Conv2d(3, 1, 1), torch.nn.Flatten()).requires_grad_(False)
-    mean = classification.ten_views(pixel, x).view(2, 8, 8)
+    mean = classification.over_views(pixel, x).view(2, 8, 8)
     near = pixel(x).view(2, 8, 8)
     views = [near.roll((dy, dx), (1, 2)) for dy, dx in ((0, 0), (2, 2), (2, -2), (-2, 2), (-2, -2))]
     expected = torch.stack([view for each in views for view in (each, each.flip(-1))]).mean(0)
@@ -247,7 +248,7 @@ def test_labels_are_the_networks(data, weights, tmp_path):
     from common.data import load_p1
 
     split = load_p1(str(data)).validation
-    logits = classification.ten_views(model, p1_recipes.validation_pipeline(32)(split.images, torch.empty(0, 0)))
+    logits = classification.over_views(model, p1_recipes.validation_pipeline({"image_size": 32})(split.images, torch.empty(0, 0)))
     expected = dict(zip(split.names, logits.argmax(1).tolist(), strict=True))
     assert found["labels"] == expected
     assert found["accuracy"] == pytest.approx(sum(expected[n] == t for n, t in zip(split.names, split.target, strict=True)) / len(split))
