@@ -4,9 +4,9 @@ f21: Adam with lr 1e-4 and a scheduler, then a second fine-tuning by SGD with lr
 flips, rotations by 15 degrees. Chosen: ten epochs and five, batch 16, a cosine and then a constant rate, momentum 0.9, and the best epoch.
 
 Two small networks are for machines without a GPU. DeiT-tiny starts from ImageNet's weights and has what fine-tuning of transformers uses
-besides: rates that fall from layer to layer, mixup, smoothed labels, a moving average of the weights; its second phase sees 288 px. The
-tiny one sees 96 px and starts from random weights, so it is trained longer and with AdamW. Both keep the last epoch: validation chooses
-nothing.
+besides: a head that begins as a linear classifier, rates that fall from layer to layer, mixup, smoothed labels, a moving average of the
+weights. The tiny one sees 96 px and starts from random weights, so it is trained longer and with AdamW. Both keep the last epoch:
+validation chooses nothing.
 """
 
 import argparse
@@ -29,8 +29,9 @@ class Recipe(classification.Recipe):
     """One phase of a training.
 
     `normalise` is a key of augment.NORMALISE, which the starting weights decide. `layer_decay` is the factor of the learning rate from a
-    block to the one before it. With a `margin`, training pictures are decoded once to squares of so many times image_size and augmented a
-    batch at a time, which keeps two cores free for the network; else each keeps its shape and is augmented by torchvision.
+    block to the one before it. With `linear_start` the head begins as a linear classifier of the frozen features. With a `margin`, training
+    pictures are decoded once to squares of so many times image_size and augmented a batch at a time, which keeps two cores free for the
+    network; else each keeps its shape and is augmented by torchvision.
     """
 
     network: str = "b16"
@@ -45,6 +46,7 @@ class Recipe(classification.Recipe):
     pretrained: bool = True
     normalise: str = "half"
     layer_decay: float = 1.0
+    linear_start: bool = False
     margin: float = 0.0
     crop: bool = True
 
@@ -107,6 +109,7 @@ DEIT_TINY = {
     "normalise": "imagenet",
     "label_smoothing": 0.1,
     "layer_decay": 0.75,
+    "linear_start": True,
     "mixup": 0.2,
     "average": 0.99,
     "margin": 9 / 7,
@@ -115,8 +118,8 @@ TINY = {"network": "tiny", "image_size": 96, "batch_size": 32, "validation_batch
 PHASES = {
     "b16": (FIRST, SECOND),
     "deit_tiny": (
-        replace(FIRST, image_size=224, epochs=12, optimiser="adamw", lr=5e-4, weight_decay=0.05, **DEIT_TINY),
-        replace(SECOND, image_size=288, epochs=3, **DEIT_TINY),
+        replace(FIRST, image_size=224, epochs=8, optimiser="adamw", lr=2e-4, weight_decay=0.05, **DEIT_TINY),
+        replace(SECOND, image_size=224, epochs=2, **DEIT_TINY | {"linear_start": False}),
     ),
     "tiny": (
         replace(FIRST, epochs=60, optimiser="adamw", lr=1e-3, weight_decay=0.05, schedule=one_cycle, clip=1.0, **TINY),

@@ -72,6 +72,8 @@ def train_phase(
     recipe = replace(recipe, normalise=model.normalise)
     settings = recipe.settings() | {"weights": started, "seed": args.seed, "data": splits.describe(), "precision": runtime.precision()}
     pipeline = validation_pipeline(recipe.image_size, recipe.normalise)
+    if recipe.linear_start and weights != "none":
+        p1_models.start_head(runtime.place(model), splits.train, pipeline, runtime)
     history = classification.train(model, recipe, splits, pipeline, folder, settings, runtime, args)
     return Phase(recipe, history, folder, settings)
 

@@ -13,6 +13,7 @@ from conftest import run_script
 from PIL import Image
 
 from common import classification, training
+from common.data import Labelled
 from common.setup import Runtime, UsageError, load_checkpoint, save_checkpoint
 from hw3 import p1_data, p1_models, p1_pos_embed, p1_recipes, p1_synthetic, p1_train, p3_attention_map
 
@@ -336,7 +337,7 @@ def test_recipes_state_f21s_settings():
     assert (first.optimiser, first.lr, second.optimiser, second.lr, first.image_size) == ("adam", 1e-4, "sgd", 0.01, 384)
     assert all(words in first.settings()["transforms"] for words in ("scale=(0.7, 1.0)", "brightness=(0.7, 1.3)", "p=0.5", "[-15.0, 15.0]"))
     first, second = p1_recipes.PHASES["deit_tiny"]
-    assert (first.image_size, second.image_size, second.optimiser, second.lr) == (224, 288, "sgd", 0.01)
+    assert (first.image_size, second.image_size, second.optimiser, second.lr) == (224, 224, "sgd", 0.01)
     assert first.squares() == (288, 224) and all(word in first.settings()["transforms"] for word in ("(0.7, 1.0)", "=0.3", "=15"))
 
 
@@ -418,3 +419,14 @@ def test_mixup_mixes_labels_as_pictures():
     mixed, soft = p1_recipes.PHASES["deit_tiny"][0].mixed(images, target)
     assert torch.allclose(mixed[:, 0, 0], soft) and (soft.sum(1) - 1).abs().max() < 1e-6 and ((soft > 0).sum(1) == 2).all()
     assert p1_recipes.PHASES["tiny"][0].mixed(images, target) == (images, target)
+
+
+def test_the_head_starts_as_a_linear_classifier():
+    model, target = p1_models.build("tiny", 32), torch.arange(3).repeat(8)
+    images = (target * 60)[:, None, None, None] + torch.randint(0, 30, (24, 3, 32, 32))
+    split = Labelled(images.to(torch.uint8), target, [""] * 24)
+    head, before = model.heads.head, model.heads.head.weight.detach().clone()
+    pipeline = p1_data.validation_pipeline(32, "half")
+    p1_models.start_head(model, split, pipeline, Runtime(torch.device("cpu"), False))
+    assert (model(pipeline(split.images, torch.empty(0, 0)))[:, :3].max(1).indices == target).all()
+    assert torch.equal(head.weight[3:], before[3:]) and head.weight.requires_grad
