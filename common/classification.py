@@ -22,19 +22,19 @@ class Recipe(training.Recipe):
     """One training of a classifier; a problem's own adds `train_pipeline(epoch)`.
 
     `clip` is the largest norm of the gradient, 0 for any; `mixup` the parameter of the Beta distribution (Zhang et al., 2018) and `average`
-    the decay of the weights' moving average, 0 for none. `classes` is what mixup needs to know.
+    the decay of the weights' moving average, 0 for none. `num_classes` is what mixup needs to know.
     """
 
     label_smoothing: float = 0.0
     clip: float = 0.0
     mixup: float = 0.0
     average: float = 0.0
-    classes: int = 0
+    num_classes: int = 0
     validation_batch: int = 250
 
     def mixed(self, images: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         """A batch as the network sees it: as it is or, with mixup, each image and its label mixed with another's."""
-        return v2.MixUp(alpha=self.mixup, num_classes=self.classes)(images, target) if self.mixup else (images, target)
+        return v2.MixUp(alpha=self.mixup, num_classes=self.num_classes)(images, target) if self.mixup else (images, target)
 
     def averaged(self, model: nn.Module) -> AveragedModel | None:
         """The exponential moving average, of batch norm's statistics too; it is then what is evaluated and kept."""

@@ -46,7 +46,7 @@ class Recipe(classification.Recipe):
     small_share: float = 0.0
     normalise: str = "imagenet"
     cpu_bf16: bool = True
-    classes: int = P1_CLASSES
+    num_classes: int = P1_CLASSES
     views: int = 10
     reported: float | None = None
     figure_epochs: tuple[int, int, int] | None = None

@@ -35,7 +35,7 @@ class Recipe(classification.Recipe):
     """
 
     network: str = "b16"
-    classes: int = CLASSES
+    num_classes: int = CLASSES
     epochs: int = 10
     batch_size: int = 16
     optimiser: str = "adam"
