@@ -220,6 +220,21 @@ def test_attention_pass_gives_the_networks_own_logits(tiny):
     assert torch.allclose(attention[0], (q @ k.transpose(-1, -2) / 8).softmax(-1), atol=1e-5)
 
 
+def test_similarity_leaves_the_class_token_out():
+    model = p1_models.build("tiny", 16)  # 2 x 2 patches
+    tokens = torch.tensor([[9.0, -9.0], [1.0, 0.0], [1.0, 1.0], [0.0, 2.0], [-1.0, 0.0]])
+    with torch.no_grad():
+        model.encoder.pos_embedding.zero_()[0, :, :2] = tokens
+    half = 0.5**0.5
+    expected = torch.tensor([[1, half, 0, -1], [half, 1, half, -half], [0, half, 1, 0], [-1, -half, 0, 1]])
+    assert torch.allclose(p1_models.position_similarity(model), expected, atol=1e-6)
+
+
+def test_class_map_is_what_the_class_token_attends_to():
+    attention = torch.arange(25.0).view(1, 5, 5)
+    assert p1_models.class_map(attention, (2, 2)).tolist() == [[[1, 2], [3, 4]]]
+
+
 def test_rollout_of_one_block_and_of_even_attention():
     even = torch.full((1, 1, 2, 4, 4), 0.25)
     assert torch.allclose(p1_models.rollout(even)[0], (even[0, 0, 0] + torch.eye(4)) / 2)

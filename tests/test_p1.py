@@ -2,7 +2,9 @@
 
 import csv
 import json
+import re
 import shutil
+from dataclasses import replace
 
 import pytest
 import torch
@@ -11,7 +13,6 @@ from PIL import Image
 from torchvision import models
 
 from common import classification, setup, training
-from common.augment import Pipeline, Resize
 from common.setup import UsageError, load_checkpoint, save_checkpoint
 from hw1 import p1_inference, p1_models, p1_pca, p1_recipes, p1_train, p1_tsne
 
@@ -282,14 +283,17 @@ def test_bad_weights(folder, weights, tmp_path, kind):
 def test_no_images(weights, tmp_path, make):
     if make == "empty":
         (tmp_path / "in").mkdir()
-    with pytest.raises(UsageError, match="in"):
+    words = r"holds no \.\S+ files" if make == "empty" else "is not a folder"
+    with pytest.raises(UsageError, match=rf"{re.escape(str(tmp_path))}/in {words}"):
         classify(tmp_path / "in", tmp_path / "out.csv", weights)
 
 
-def test_pipelines_of_training_and_inference_resize_alike():
-    images = torch.randint(0, 256, (2, 3, 32, 32), dtype=torch.uint8)
-    one = Pipeline(Resize(64))(images, torch.empty(2, 0))
-    assert torch.equal(one[1], Resize(64)(images[1:], torch.empty(1, 0))[0])
+@pytest.mark.parametrize("key", p1_recipes.RECIPES)
+def test_training_and_inference_resize_and_normalise_alike(key):
+    plain = replace(p1_recipes.RECIPES[key], augment=(), after_resize=(), after_normalise=(), small_share=0.0)
+    images, none = torch.randint(0, 256, (2, 3, 32, 32), dtype=torch.uint8), torch.empty(2, 0)
+    seen = p1_recipes.validation_pipeline(plain.settings())(images, none)
+    assert torch.equal(plain.train_pipeline(0)(images, none), seen) and seen.shape[2] == plain.image_size
 
 
 def test_parse_args_refuses_nonsense():

@@ -99,6 +99,25 @@ def test_windows_cover_a_side_once():
             assert all(b[2] - b[0] >= p2_inference.MARGIN and a[1] - a[3] >= p2_inference.MARGIN for a, b in itertools.pairwise(parts))
 
 
+def test_each_pixel_of_a_large_picture_is_decided_away_from_its_windows_borders(monkeypatch):
+    rows, columns = torch.meshgrid(torch.arange(1300) // 20, torch.arange(2000) // 20, indexing="ij")
+    image = torch.stack([rows, columns, rows]).to(torch.uint8)
+
+    def predict(_, images, *__):
+        """The sum of a pixel's row and column in twenties, but 255 within the margin of a border that is not the picture's."""
+        x = images[0].long()
+        found, m = (x[0] + x[1]).to(torch.uint8), p2_inference.MARGIN
+        for side, border in ((found[:m], x[0, 0, 0] > 0), (found[-m:], x[0, -1, 0] < 64)):
+            side[:] = torch.where(border, 255, side)
+        for side, border in ((found[:, :m], x[1, 0, 0] > 0), (found[:, -m:], x[1, 0, -1] < 99)):
+            side[:] = torch.where(border, 255, side)
+        return found[None]
+
+    monkeypatch.setattr(p2_inference, "predict", predict)
+    found = p2_inference.label_image(image, None, 1.0, None, False)
+    assert torch.equal(found, (rows + columns).to(torch.uint8))
+
+
 def test_tta_is_the_mean_over_eight_views(weights):
     model, _ = p2_models.load_trained(weights, setup.Runtime(torch.device("cpu"), False), "")
     image = torch.randint(0, 256, (1, 3, 64, 96), dtype=torch.uint8)

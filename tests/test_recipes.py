@@ -1,0 +1,106 @@
+"""Every field of a recipe changes the training: two trainings that differ in one field alone end in different networks."""
+
+from dataclasses import dataclass, fields, replace
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from common import classification, training
+from common.augment import Flip, Normalise, Pipeline
+from common.data import Labelled, Splits
+from common.setup import Runtime, seed_everything
+from hw1 import p2_data, p2_models, p2_recipes, p2_seg_train
+
+CPU = Runtime(torch.device("cpu"), False)
+NO_EFFECT = {"network", "keep", "pretrained", "num_classes", "validation_batch"}  # on the steps of a training that is given its network
+
+
+@dataclass(frozen=True)
+class Recipe(classification.Recipe):
+    """Of images that are flipped."""
+
+    def train_pipeline(self, epoch: int) -> Pipeline:
+        return Pipeline(Flip(), Normalise())
+
+
+PLAIN = Recipe("linear", epochs=2, batch_size=4, lr=0.1, num_classes=3)
+OTHER = {
+    "epochs": 3,
+    "batch_size": 6,
+    "optimiser": "adam",
+    "lr": 0.2,
+    "momentum": 0.5,
+    "nesterov": True,
+    "weight_decay": 0.1,
+    "schedule": training.one_cycle,
+    "label_smoothing": 0.2,
+    "clip": 0.01,
+    "mixup": 0.5,
+    "average": 0.5,
+}
+
+
+def trained(recipe: Recipe, folder) -> torch.Tensor:
+    """The kept weights of a linear layer that was trained on twelve images."""
+    seed_everything(0)
+    model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(12, 3))
+    split = Labelled(torch.randint(0, 256, (12, 3, 2, 2), dtype=torch.uint8), torch.arange(12) % 3, [""] * 12)
+    args = SimpleNamespace(seed=0, resume=False)
+    classification.train(model, recipe, Splits("made", split, split), Pipeline(Normalise()), folder, {}, CPU, args)
+    return torch.load(folder / "best.pth", weights_only=True)["model"]["1.weight"]
+
+
+def test_the_table_has_every_field():
+    assert {field.name for field in fields(Recipe)} == NO_EFFECT | OTHER.keys()
+
+
+@pytest.mark.parametrize("name", OTHER)
+def test_each_field_of_a_classifiers_recipe_changes_its_training(tmp_path, name):
+    plain = replace(PLAIN, keep="last")
+    first = trained(plain, tmp_path / "plain")
+    assert torch.equal(first, trained(plain, tmp_path / "again"))
+    assert not torch.equal(first, trained(replace(plain, **{name: OTHER[name]}), tmp_path / "other"))
+
+
+def test_label_smoothing_is_the_losses_own(tmp_path):
+    """With all labels alike a smoothed loss has a lower bound; without smoothing it goes to zero."""
+    seed_everything(0)
+    split = Labelled(torch.zeros(4, 3, 2, 2, dtype=torch.uint8), torch.zeros(4, dtype=torch.long), [""] * 4)
+    args, least = SimpleNamespace(seed=0, resume=False), -(0.9 * torch.tensor(0.9).log() + 2 * 0.05 * torch.tensor(0.05).log())
+    for smoothing, expected in ((0.0, 0.0), (0.15, float(least))):
+        model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(12, 3))
+        recipe = replace(PLAIN, epochs=200, lr=0.1, label_smoothing=smoothing, keep="last")
+        history = classification.train(
+            model, recipe, Splits("made", split, split), Pipeline(Normalise()), tmp_path / str(smoothing), {}, CPU, args
+        )
+        assert history[-1]["train_loss"] == pytest.approx(expected, abs=0.01)
+
+
+SEGMENTATION = {"class_weights": 0.5, "image_size": 64, "sizes": ((0.6, 32),), "batch_size": 3, "lr": 1e-3}
+
+
+@pytest.mark.parametrize("name", SEGMENTATION)
+def test_each_field_of_a_segmentations_recipe_changes_its_training(tmp_path, name, monkeypatch):
+    class Dots(torch.nn.Module):
+        """A network that sees each pixel alone."""
+
+        def __init__(self):
+            super().__init__()
+            self.layer = torch.nn.Conv2d(3, 7, 1)
+
+        def forward(self, x):
+            return self.layer(x)
+
+    monkeypatch.setitem(p2_models.NETWORKS, "dots", Dots)
+
+    def last(recipe, folder):
+        seed_everything(0)
+        images = torch.randint(0, 256, (6, 3, 96, 96), dtype=torch.uint8)
+        tiles = p2_data.Tiles(images, torch.where(images[:, 0] > 200, 1, 0).to(torch.uint8), [""] * 6)
+        args = SimpleNamespace(seed=0, resume=False)
+        p2_seg_train.train(recipe, Splits("made", tiles, tiles), folder, {"weights": "none"}, CPU, args)
+        return torch.load(folder / "last.pth", weights_only=True)["model"]["layer.weight"]
+
+    plain = p2_recipes.Recipe("dots", epochs=2, batch_size=2, image_size=96)
+    assert not torch.equal(last(plain, tmp_path / "a"), last(replace(plain, **{name: SEGMENTATION[name]}), tmp_path / "b"))
