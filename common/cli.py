@@ -6,8 +6,11 @@ imports the standard library alone.
 
 import argparse
 import contextlib
+import functools
 import glob
 import os
+import platform
+import re
 import shutil
 import sys
 import tempfile
@@ -130,23 +133,38 @@ def run(main, args: argparse.Namespace) -> None:
 
 
 @contextlib.contextmanager
-def replacing(path: Path):
+def replacing(path: Path, synced: bool = False):
     """Yield a temporary path beside `path` that takes its place when the body succeeds and is removed when it fails.
 
-    Makes the folder. Raises UsageError if it cannot be written.
+    `synced`: the content is on the disk before it takes the name, and the name at the end, whatever happens to the machine. Makes the
+    folder. Raises UsageError if it cannot be written.
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")  # no .png that a killed run would leave to a grader's `*.png`
+    temporary = temporary_name(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        remove_leftovers(path)
+        remove_leftovers(path.parent)
         yield temporary
+        if synced:
+            sync(temporary)
         os.replace(temporary, path)
+        if synced and os.name == "posix":  # elsewhere a folder cannot be opened
+            with contextlib.suppress(OSError):  # some network drives sync no folders
+                sync(path.parent)
     except OSError as error:
         raise UsageError(f"cannot write {path}: {error.strerror or error}; choose another output path") from error
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def sync(path: Path) -> None:
+    """Wait until a file, or which names a folder holds, is on the disk."""
+    file = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+    try:
+        os.fsync(file)
+    finally:
+        os.close(file)
 
 
 SIGNATURE = b"tEXtSoftware\0course-reports"  # type and content of a PNG chunk, whose length and checksum stand around it
@@ -177,10 +195,19 @@ def writable_file(path: Path, name: str) -> None:
         raise UsageError(f"{name} {path} cannot be written: {error.strerror or error}; choose another path") from error
 
 
-def remove_leftovers(path: Path) -> None:
-    """Remove what processes that no longer run left beside `path`: the temporary files and folders of killed ones would grow in number."""
+HOST = re.sub(r"[^\w-]", "-", platform.node())
+
+
+def temporary_name(path: Path) -> Path:
+    """A name beside `path` that says which process of which machine writes it; hidden, no .png that a grader's `*.png` would find."""
+    return path.with_name(f".{path.name}.{HOST}.{os.getpid()}.part")
+
+
+@functools.cache
+def remove_leftovers(folder: Path) -> None:
+    """Remove, once for each folder, what this machine's killed processes left there: such files and folders would grow in number."""
     with contextlib.suppress(OSError):
-        for left in path.parent.glob(f".{glob.escape(path.name)}.*.part"):
+        for left in folder.glob(f".*.{glob.escape(HOST)}.*.part"):
             pid = left.name.split(".")[-2]
             if pid.isdecimal() and not is_running(int(pid)):
                 shutil.rmtree(left) if left.is_dir() else left.unlink(missing_ok=True)

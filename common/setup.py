@@ -241,9 +241,9 @@ def synchronise_buffers(model: nn.Module) -> None:
 
 
 def save_checkpoint(path: Path, state: dict) -> None:
-    """Write `state` (tensors, numbers, strings, lists, dicts) whole or not at all; rank 0 only."""
+    """Write `state` (tensors, numbers, strings, lists, dicts) whole or not at all, synced to the disk; rank 0 only."""
     if rank() == 0:
-        with replacing(path) as temporary, open(temporary, "wb") as file:
+        with replacing(path, synced=True) as temporary, open(temporary, "wb") as file:
             try:
                 torch.save(state, file)
             except RuntimeError as error:  # of torch's writer, which closes its file even after the disk was full

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torchvision.io import encode_png
 
-from common.cli import UsageError, remove_leftovers
+from common.cli import UsageError, remove_leftovers, temporary_name
 
 
 def version(draw) -> str:
@@ -37,10 +37,10 @@ def whole_folder(folder: Path):
     A `folder` that already holds something (another process was first) is kept. Raises UsageError if nothing can be written there.
     """
     folder = Path(folder)
-    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.part")
+    temporary = temporary_name(folder)
     try:
         shutil.rmtree(temporary, ignore_errors=True)
-        remove_leftovers(folder)
+        remove_leftovers(folder.parent)
         temporary.mkdir(parents=True)
         yield temporary
         os.replace(temporary, folder)

@@ -8,6 +8,7 @@ import pytest
 from conftest import run_script
 
 from common import setup
+from common.cli import HOST
 
 
 def test_killed_and_full_disks_leave_whole_files_and_the_same_training():
@@ -22,9 +23,10 @@ def test_leftovers_of_ended_processes_are_removed(tmp_path):
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
     for pid in (ended.pid, os.getppid()):
-        (tmp_path / f".a[1].txt.{pid}.part").write_text("half")
-    (tmp_path / f".b.txt.{ended.pid}.part").write_text("another file's")
+        (tmp_path / f".a[1].txt.{HOST}.{pid}.part").write_text("half")
+    (tmp_path / f".b.txt.{HOST}.{ended.pid}.part").write_text("of another file")
+    (tmp_path / f".b.txt.elsewhere.{ended.pid}.part").write_text("of another machine, where it may run")
     with setup.replacing(tmp_path / "a[1].txt") as temporary:
         temporary.write_text("whole")
     names = {path.name for path in tmp_path.iterdir()}
-    assert names == {"a[1].txt", f".a[1].txt.{os.getppid()}.part", f".b.txt.{ended.pid}.part"}
+    assert names == {"a[1].txt", f".a[1].txt.{HOST}.{os.getppid()}.part", f".b.txt.elsewhere.{ended.pid}.part"}

@@ -1,6 +1,7 @@
 """common/setup.py: checkpoints that are whole or absent, refusals in one line, exit codes, seeds."""
 
 import argparse
+import os
 import pickle
 import random
 
@@ -18,6 +19,16 @@ def test_checkpoint_there_and_back(tmp_path):
     state = setup.load_checkpoint(path, "")
     assert torch.equal(state["model"]["w"], torch.arange(3.0)) and state["history"] == [{"loss": 1.5}]
     assert [file.name for file in path.parent.iterdir()] == ["a.pth"]
+
+
+def test_a_checkpoint_is_on_the_disk_before_it_takes_its_name(tmp_path, monkeypatch):
+    said, sync, replace = [], os.fsync, os.replace
+    monkeypatch.setattr(os, "fsync", lambda file: (said.append(os.fstat(file)), sync(file)))
+    monkeypatch.setattr(os, "replace", lambda one, other: (said.append("replaced"), replace(one, other)))
+    setup.save_checkpoint(tmp_path / "a.pth", {"w": torch.zeros(1000)})
+    file, replaced, folder = said
+    assert (file.st_ino, file.st_size) == ((tmp_path / "a.pth").stat().st_ino, (tmp_path / "a.pth").stat().st_size)
+    assert replaced == "replaced" and folder.st_ino == tmp_path.stat().st_ino
 
 
 def test_failed_write_keeps_the_old_file(tmp_path):

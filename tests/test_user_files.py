@@ -129,9 +129,9 @@ def test_an_out_that_cannot_be_written_is_named_at_the_start(tmp_path):
 def test_leftovers_of_a_killed_process_are_removed(tmp_path):
     gone = subprocess.Popen(["true"])
     gone.wait()
-    (tmp_path / f".a.{gone.pid}.part").mkdir()
-    (tmp_path / f".b.{gone.pid}.part").touch()
-    (tmp_path / f".b.{os.getpid()}.part").touch()
+    (tmp_path / f".a.{cli.HOST}.{gone.pid}.part").mkdir()
+    (tmp_path / f".b.{cli.HOST}.{gone.pid}.part").touch()
+    (tmp_path / f".b.{cli.HOST}.{os.getpid()}.part").touch()
     with synthetic.whole_folder(tmp_path / "a"), cli.replacing(tmp_path / "b") as temporary:
         temporary.touch()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b"]
