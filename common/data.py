@@ -1,6 +1,7 @@
 """Course layouts on disk -> decoded uint8 tensors, and shuffled batches of them.
 
-A folder is decoded once per machine: the tensors are kept in the user's cache folder under a key made of the files' names, sizes and times.
+A folder is decoded once per machine: the tensors are kept in the user's cache folder under a key made of the files' names, sizes and times,
+the decoding code and its libraries.
 What the data folder lacks is drawn by `synthetic.py` in the same layout and read by the same code.
 """
 
@@ -9,20 +10,25 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import sys
+import time
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import PIL
 import torch
+import torchvision
 from PIL import Image
 from torch import Tensor
 from torchvision.io import ImageReadMode, decode_image, read_file
 from torchvision.transforms.functional import center_crop, pil_to_tensor, resize
 from tqdm import tqdm
 
-from common import synthetic
+from common import locks, synthetic
+from common.cli import remove_leftovers, temporary_name
 from common.files import image_files, read_csv, refuse, whole_number
 from common.setup import ROOT, UsageError, load_checkpoint, log, one_process_first, rank, save_checkpoint, world_size
 
@@ -101,8 +107,12 @@ def locate(data: str | None, layout: str, draw) -> tuple[Path, str]:
     stand_in = cache_folder() / "synthetic" / synthetic.version(draw) / layout
     with one_process_first():
         if not stand_in.exists():
-            log(f"data: drawing the stand-in for {layout}")
-            draw(stand_in)
+            with locks.alone(stand_in, f"drawing the stand-in for {layout}"):
+                if not stand_in.exists():
+                    log(f"data: drawing the stand-in for {layout}")
+                    draw(stand_in)
+    with contextlib.suppress(OSError):
+        os.utime(stand_in.parents[len(Path(layout).parts) - 1])  # in use: see drop_oldest
     return stand_in, "synthetic"
 
 
@@ -167,7 +177,7 @@ def squeezed(image: Tensor, size: int) -> Tensor:
 
 
 def decode_folder(files: list[Path], size: int, fit: Callable[[Tensor, int], Tensor] | None = None) -> Tensor:
-    """All files as one uint8 tensor (N, 3, size, size), from the cache when names, sizes and times are unchanged.
+    """All files as one uint8 tensor (N, 3, size, size), from the cache when names, sizes, times and the decoding are unchanged.
 
     `fit` is what gives images of any size theirs: `fitted` or `squeezed`. Raises UsageError that names the files that cannot be read or,
     without `fit`, have another size.
@@ -175,25 +185,89 @@ def decode_folder(files: list[Path], size: int, fit: Callable[[Tensor, int], Ten
     folder = files[0].parent.resolve()
     refuse(folder, [f"{path.name} is a link to nowhere" for path in files if not path.exists()])
     stats = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in files]
-    key = hashlib.sha256(repr((size, fit and fit.__name__, stats)).encode()).hexdigest()
-    cache = cache_folder() / f"{folder.name}-{hashlib.sha256(str(folder).encode()).hexdigest()[:12]}.pt"
+
+    def decode() -> dict:
+        images, problems = torch.empty(len(files), 3, size, size, dtype=torch.uint8), []
+        for i, path in enumerate(tqdm(files, desc=f"decoding {folder.name}", disable=None, leave=False)):
+            try:
+                image = fit(read_image(path), size) if fit else read_image(path)
+                if image.shape[1:] != (size, size):
+                    raise ValueError(f"{image.shape[2]}x{image.shape[1]} pixels, not {size}x{size}")
+                images[i] = image
+            except ValueError as error:
+                problems.append(f"{path.name} {error}")
+        refuse(folder, problems)
+        return {"images": images}
+
+    form = f"{size}-{fit.__name__}" if fit else str(size)
+    name = f"{folder.name}-{form}-{digest(str(folder))[:12]}.pt"
+    return from_cache(cache_folder() / name, digest(repr((stats, decoder()))), f"decoding {folder.name}", decode)["images"]
+
+
+def decoder() -> tuple[str, ...]:
+    """What decoded pixels depend on besides the files: this code and the libraries."""
+    return digest(Path(__file__).read_text(encoding="utf-8")), torch.__version__, torchvision.__version__, PIL.__version__
+
+
+# ---- the cache folder ----
+
+MOST_CACHED = 5e9  # bytes of the cache folder, above which what was not used for the longest time is dropped
+DAY = 86400
+
+
+def digest(text: str) -> str:
+    """The SHA-256 of a text, 64 hex digits."""
+    return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()
+
+
+def from_cache(path: Path, key: str, doing: str, make: Callable[[], dict]) -> dict:
+    """What `make()` returned when it was called with this key: from `path`, or called now and kept there if that can be written.
+
+    Another run that is `doing` the same is waited for.
+    """
+    if state := cached(path, key):
+        return state
+    with locks.alone(path, doing):
+        if state := cached(path, key):
+            return state
+        state = make()
+        with contextlib.suppress(UsageError):  # a cache that cannot be written costs time only
+            save_checkpoint(path, state | {"key": key})
+            drop_oldest()
+        return state
+
+
+def cached(path: Path, key: str) -> dict:
+    """The content of a cache file that was made for `key`, else {}."""
     with contextlib.suppress(UsageError):
-        state = load_checkpoint(cache, "it is made again")
+        state = load_checkpoint(path, "it is made again")
         if state.get("key") == key:
-            return state["images"]
-    images, problems = torch.empty(len(files), 3, size, size, dtype=torch.uint8), []
-    for i, path in enumerate(tqdm(files, desc=f"decoding {folder.name}", disable=None, leave=False)):
-        try:
-            image = fit(read_image(path), size) if fit else read_image(path)
-            if image.shape[1:] != (size, size):
-                raise ValueError(f"{image.shape[2]}x{image.shape[1]} pixels, not {size}x{size}")
-            images[i] = image
-        except ValueError as error:
-            problems.append(f"{path.name} {error}")
-    refuse(folder, problems)
-    with contextlib.suppress(UsageError):  # a cache that cannot be written costs time only
-        save_checkpoint(cache, {"key": key, "images": images})
-    return images
+            with contextlib.suppress(OSError):
+                os.utime(path)
+            return state
+    return {}
+
+
+def drop_oldest() -> None:
+    """Keep the cache folder below MOST_CACHED bytes: remove what was last used longest ago, not the newest, nor today's stand-ins."""
+    drawn = cache_folder() / "synthetic"
+    remove_leftovers(drawn)
+    with contextlib.suppress(OSError):  # another run drops the same
+        files = {path: path.stat() for path in cache_folder().rglob("[!.]*") if path.is_file()}
+        entries: dict[Path, int] = {}
+        for path, stat in files.items():
+            entry = drawn / path.relative_to(drawn).parts[0] if path.is_relative_to(drawn) else path
+            entries[entry] = entries.get(entry, 0) + stat.st_size
+        newest, *others = sorted(entries, key=lambda entry: entry.stat().st_mtime, reverse=True)
+        room = MOST_CACHED - entries[newest]
+        for entry in others:
+            room -= entries[entry]
+            if room < 0 and entry.is_file():
+                entry.unlink()
+            elif room < 0 and entry.stat().st_mtime < time.time() - DAY:  # a run may be about to read a younger one
+                gone = temporary_name(entry)
+                os.replace(entry, gone)
+                shutil.rmtree(gone)
 
 
 # ---- hw1 problem 1 ----

@@ -5,7 +5,7 @@ import statistics
 from collections.abc import Callable
 from pathlib import Path
 
-from common import figures, results, setup, training
+from common import figures, locks, results, setup, training
 
 
 def finish(args: argparse.Namespace, runtime: setup.Runtime, full, used, folder: Path, run: dict) -> dict:
@@ -83,11 +83,12 @@ def ended(folder: Path, settings: dict, resuming: bool) -> list[dict]:
     """The history that `keep_history` wrote, if `resuming` and that training had these settings and ended; else [].
 
     Without `resuming` an older history is removed: the training that begins may be interrupted, and resumed. Raises UsageError if that
-    training began from other weights.
+    training began from other weights, or another run works in the folder.
     """
     kept = results.read_json(folder / "history.json")
     training.refuse_other_start(folder, kept.get("settings", {}), settings)
     if not resuming:
+        locks.keep(folder)
         (folder / "history.json").unlink(missing_ok=True)
         return []
     return kept["history"] if kept.get("settings") == settings else []

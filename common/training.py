@@ -17,7 +17,7 @@ import torch
 from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
-from common import setup
+from common import locks, setup
 
 Schedule = Callable[[float, int], float]
 
@@ -259,8 +259,10 @@ def walk(
     Each epoch's entry in the history says where it was trained: --resume may go on at another commit or on another device.
 
     Writes epoch-NNN.pth for the recipe's kept epochs, best.pth, and last.pth with the optimiser. Returns the history, a dict an epoch.
-    Raises Incomplete if the training loss is no longer finite, and what `resume` and `start_over` raise.
+    The folder is this run's until its process ends. Raises Incomplete if the training loss is no longer finite, UsageError if another run
+    works in the folder, and what `resume` and `start_over` raise.
     """
+    setup.from_rank_zero(lambda: locks.keep(folder))
     if resuming:
         history = resume(folder, model, optimiser, average, settings)
     else:

@@ -1,7 +1,5 @@
 """The two features of hw2 problem 1, tiny images and bags of SIFT, and the nearest-neighbour classifier that compares them."""
 
-import contextlib
-import hashlib
 from pathlib import Path
 
 import torch
@@ -10,8 +8,8 @@ from sklearn.cluster import MiniBatchKMeans
 from torch import Tensor
 from tqdm import tqdm
 
-from common.data import cache_folder
-from common.setup import UsageError, load_checkpoint, save_checkpoint
+from common.data import cache_folder, decoder, digest, from_cache
+from common.setup import UsageError
 from hw2 import sift
 from hw2.p1_data import Scenes
 
@@ -33,23 +31,20 @@ def tiny_images(scenes: Scenes) -> Tensor:
 def descriptors(scenes: Scenes, step: int, bin_size: int) -> tuple[Tensor, Tensor]:
     """Dense SIFT of all images: uint8 (M, 128), 512 times the values, and int64 (N,), how many each image has. Kept in the cache folder."""
     stats = [(str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns) for path in scenes.files]
-    code = Path(sift.__file__).read_bytes()  # descriptors of an older form are not today's
-    key = hashlib.sha256(repr((step, bin_size, stats, code)).encode()).hexdigest()[:16]
-    cache = cache_folder() / "sift" / f"{key}.pt"
-    try:
-        state = load_checkpoint(cache, "it is made again")
-        return state["descriptors"], state["counts"]
-    except UsageError:
+    code = Path(sift.__file__).read_text(encoding="utf-8")  # descriptors of an older form are not today's
+    key = digest(repr((step, bin_size, stats, code, decoder())))
+
+    def describe() -> dict:
         found = [
             (sift.dense_sift(image, step, bin_size)[0] * 512).clamp(max=255).to(torch.uint8)
             for image in tqdm(scenes.images(), "dense SIFT", len(scenes), disable=None, leave=False)
         ]
-    if any(len(one) == 0 for one in found):
-        small = scenes.files[[len(one) for one in found].index(0)]
-        raise UsageError(f"{small} is too small for a descriptor, {3 * bin_size + 1} pixels each way; give a smaller --bin-size")
-    state = {"descriptors": torch.cat(found), "counts": torch.tensor([len(one) for one in found])}
-    with contextlib.suppress(UsageError):  # a cache that cannot be written costs time only
-        save_checkpoint(cache, state)
+        if any(len(one) == 0 for one in found):
+            small = scenes.files[[len(one) for one in found].index(0)]
+            raise UsageError(f"{small} is too small for a descriptor, {3 * bin_size + 1} pixels each way; give a smaller --bin-size")
+        return {"descriptors": torch.cat(found), "counts": torch.tensor([len(one) for one in found])}
+
+    state = from_cache(cache_folder() / "sift" / f"{key[:16]}.pt", key, "computing SIFT", describe)
     return state["descriptors"], state["counts"]
 
 

@@ -1,6 +1,8 @@
 """common/data.py: layouts, decoding, the cache, what is refused, and batches."""
 
 import os
+import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -46,6 +48,61 @@ def test_damaged_cache_is_made_again(data):
     for cache in data_module.cache_folder().glob("train_50-*.pt"):
         cache.write_bytes(b"no tensor")
     assert torch.equal(load_p1(str(data)).train.images, expected)
+
+
+def decodes(monkeypatch, *arguments, **options) -> int:
+    """How many images `decode_folder` decodes."""
+    read, count = data_module.read_image, []
+    with monkeypatch.context() as patch:
+        patch.setattr(data_module, "read_image", lambda path: count.append(path) or read(path))
+        data_module.decode_folder(*arguments, **options)
+    return len(count)
+
+
+def test_sizes_and_forms_of_a_folder_are_kept_side_by_side(tmp_path, monkeypatch):
+    files = data_module.image_files(draw_small(tmp_path, 1, 1) / "train_50", (".png",))
+    forms = [(32, None), (32, data_module.fitted), (32, data_module.squeezed), (16, data_module.fitted)]
+    assert [decodes(monkeypatch, files, size, fit=fit) for size, fit in forms * 2] == [50] * 4 + [0] * 4
+
+
+@pytest.mark.parametrize("what", ["PIL.__version__", "torch.__version__", "torchvision.__version__", "code"])
+def test_other_code_or_libraries_decode_again(tmp_path, monkeypatch, what):
+    files = data_module.image_files(draw_small(tmp_path, 1, 1) / "train_50", (".png",))
+    assert decodes(monkeypatch, files, 32) == 50
+    if what == "code":
+        (tmp_path / "data.py").write_bytes(Path(data_module.__file__).read_bytes() + b"\n")
+        monkeypatch.setattr(data_module, "__file__", str(tmp_path / "data.py"))
+    else:
+        monkeypatch.setattr(f"common.data.{what}", "0.1")
+    assert decodes(monkeypatch, files, 32) == 50 and decodes(monkeypatch, files, 32) == 0
+
+
+def test_what_was_not_used_for_longest_is_dropped(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(data_module, "MOST_CACHED", 2500)
+    cache, day = data_module.cache_folder(), data_module.DAY
+    made = {"a.pt": 900, "sift/b.pt": 800, "synthetic/old/hw1_data/c.png": 700, "synthetic/young/hw1_data/d.png": 600, "e.pt": 500}
+    for name, age in made.items():
+        path = cache / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(bytes(1000))
+        entry = path.parents[1] if "synthetic" in name else path
+        os.utime(entry, (0, time.time() - age * day / 650))
+    data_module.drop_oldest()
+    assert sorted(str(path.relative_to(cache)) for path in cache.rglob("*") if path.is_file()) == sorted([*made][3:])
+    (cache / "f.pt").write_bytes(bytes(9000))
+    data_module.drop_oldest()  # the newest stays, whatever its size, and a stand-in that may be in use
+    assert sorted(str(path.relative_to(cache)) for path in cache.rglob("*") if path.is_file()) == ["f.pt", "synthetic/young/hw1_data/d.png"]
+
+
+def test_what_is_read_counts_as_used(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    files = data_module.image_files(draw_small(tmp_path, 1, 1) / "train_50", (".png",))
+    decodes(monkeypatch, files, 32)
+    (kept,) = data_module.cache_folder().glob("*.pt")
+    os.utime(kept, (0, 0))
+    decodes(monkeypatch, files, 32)
+    assert time.time() - kept.stat().st_mtime < 100
 
 
 def test_missing_set_falls_back_and_says_so(tmp_path, capsys, monkeypatch):

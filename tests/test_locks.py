@@ -1,0 +1,77 @@
+"""Two runs at once: one works in a training's folder, one fills a cache, and the other says who does."""
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+from conftest import draw_small
+
+from common import data as data_module
+from common import locks
+from common.setup import ROOT, UsageError
+from hw1 import p1_recipes, p1_train
+
+TRAIN = "import sys; from hw1 import p1_train; from common import cli; cli.run(p1_train.main, p1_train.parse_args(sys.argv[1:]))"
+
+
+def other(code: str, *arguments, **options) -> subprocess.Popen:
+    """Another process that runs `code`, its input and output as pipes of text."""
+    pipes = {name: subprocess.PIPE for name in ("stdin", "stdout", "stderr")}
+    return subprocess.Popen([sys.executable, "-c", code, *map(str, arguments)], text=True, cwd=ROOT, **pipes, **options)
+
+
+# The lock's process has a child of its own, as a training has workers, which ends after it.
+HOLD = "import os, sys, time; from pathlib import Path; from common import locks; locks.keep(Path(sys.argv[1])); \
+os.fork() or (os.closerange(0, 3), time.sleep(5), os._exit(0)); print('held', flush=True); input()"
+
+
+def test_a_training_folder_has_one_run_and_names_it(tmp_path):
+    holder = other(HOLD, tmp_path)
+    assert holder.stdout.readline() == "held\n"
+    with pytest.raises(UsageError, match=rf"^pid {holder.pid} on \S+ \(python\S* -c .*\) works in .*; wait for its end, or give another"):
+        locks.keep(tmp_path)
+    holder.send_signal(signal.SIGKILL)
+    holder.wait()
+    locks.keep(tmp_path)  # a killed run leaves nothing that has to be removed
+    locks.keep(tmp_path)
+    assert f"pid {os.getpid()} on " in (tmp_path / ".lock").read_text()
+    held = other(HOLD, tmp_path)
+    assert held.wait() == 1 and f"pid {os.getpid()} " in held.stderr.read()
+
+
+def test_a_second_training_ends_with_one_line_and_touches_nothing(tmp_path):
+    draw_small(tmp_path / "data", 2, 2)
+    words = ["--data", tmp_path / "data", "--out", tmp_path / "out", "--report", "f22a", "--model", "A", "--quick", "--image-size", "32"]
+    folder = p1_recipes.run_folder(p1_train.parse_args([*map(str, words)]), "p1_data")
+    folder.mkdir(parents=True)
+    holder = other(HOLD, folder)
+    assert holder.stdout.readline() == "held\n"
+    second = other(TRAIN, *words)
+    said = second.communicate()[1]
+    assert second.returncode == 2 and said.startswith(f"error: pid {holder.pid} on ") and said.count("\n") == 1, said
+    assert [path.name for path in folder.iterdir()] == [".lock"]
+    holder.communicate("\n")
+
+
+def test_a_second_run_waits_for_a_cache_and_decodes_nothing(tmp_path, monkeypatch):
+    files = data_module.image_files(draw_small(tmp_path, 2, 2) / "train_50", (".png",))
+    code = "import sys; from pathlib import Path; from common import data\n"
+    code += "files = data.image_files(Path(sys.argv[1]), ('.png',))\nread = data.read_image\n"
+    code += "data.read_image = lambda path: (path == files[0] and (print('decoding', flush=True), input())) and None or read(path)\n"
+    code += "data.decode_folder(files, 32)"
+    first = other(code, files[0].parent)
+    assert first.stdout.readline() == "decoding\n"
+    second = other(code, files[0].parent)
+    line = second.stderr.readline()
+    assert line.startswith(f"waiting for pid {first.pid} on ") and line.endswith("which is decoding train_50\n"), line
+    assert first.communicate("\n") == ("", "")
+    assert second.communicate() == ("", "") and second.returncode == 0
+    assert not list(data_module.cache_folder().rglob("*.lock"))
+
+
+def test_without_a_place_for_the_lock_the_work_is_done(tmp_path):
+    (tmp_path / "file").touch()
+    with locks.alone(tmp_path / "file/a.pt", "decoding a"):
+        pass
