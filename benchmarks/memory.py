@@ -76,7 +76,7 @@ def arguments(script: str, folder: Path, work: Path) -> list[str]:
     words = [str(folder), str(out if script in FOLDERS else out.with_suffix(".csv"))]
     if script == "hw1/p3_inference.py":
         listed = work / f"{folder.name}.csv"
-        with open(listed, "w", newline="") as file:
+        with open(listed, "w", newline="", encoding="utf-8") as file:
             csv.writer(file).writerows([("id", "filename", "label"), *((i, path.name, "a") for i, path in enumerate(folder.iterdir()))])
         words.insert(0, str(listed))
     if state := random_checkpoint(script):

@@ -31,7 +31,7 @@ def seconds(command: list, rounds: int) -> float:
 
 def main(args: argparse.Namespace) -> None:
     """Print a line for each script, the slowest --help, the overlay and the page."""
-    scripts = [path for path in sorted(args.root.glob("hw*/*.py")) if "__main__" in path.read_text()]
+    scripts = [path for path in sorted(args.root.glob("hw*/*.py")) if "__main__" in path.read_text(encoding="utf-8")]
     found = {str(path.relative_to(args.root)): seconds([sys.executable, path, "--help"], args.rounds) for path in scripts}
     for name, spent in found.items():
         print(f"{name:30} --help {spent:6.2f} s", flush=True)

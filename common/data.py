@@ -29,7 +29,7 @@ from tqdm import tqdm
 
 from common import locks, synthetic
 from common.cli import remove_leftovers, temporary_name
-from common.files import image_files, read_csv, refuse, whole_number
+from common.files import image_files, listed_files, read_csv, refuse, system_name, whole_number
 from common.setup import ROOT, UsageError, load_checkpoint, log, one_process_first, rank, save_checkpoint, world_size
 
 P1_CLASSES, P1_SIZE = 50, 32
@@ -307,7 +307,10 @@ def read_answers(path: Path) -> dict[str, int]:
     rows = read_csv(path, ("filename", "label"))
     wrong = [row for row in rows if whole_number(row["label"]) is None]
     refuse(path, [f"{row['filename']} has label {row['label']!r}, no whole number" for row in wrong])
-    return {row["filename"]: whole_number(row["label"]) for row in rows}
+    names = [system_name(row["filename"]) for row in rows]
+    answers = {name: whole_number(row["label"]) for name, row in zip(names, rows, strict=True)}
+    refuse(path, [f"{name} is listed twice" for name in answers if names.count(name) > 1] if len(answers) < len(names) else [])
+    return answers
 
 
 def check_answers(path: Path, split: Labelled) -> None:
@@ -328,20 +331,14 @@ def read_annotations(path: Path, folder: Path) -> tuple[list[Path], list[int]]:
     try:
         content = json.loads(path.read_text(encoding="utf-8-sig"))
         names, categories = list(content["images"]), list(content["categories"])
-        if not all(isinstance(name, str) for name in names):
-            raise TypeError("a name that is no text")
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise UsageError(f"{path} has no lists 'images' and 'categories' ({type(error).__name__}); restore the course's file") from None
     if not names or len(names) != len(categories):
         raise UsageError(f"{path} lists {len(names)} images and {len(categories)} categories; restore the course's file")
-    there, seen, problems = {file.name for file in folder.iterdir()} if folder.is_dir() else set(), set(), []
-    for name, category in zip(names, categories, strict=True):
-        problems += [f"{name} is not in {folder}"] * (name not in there) + [f"{name} is listed twice"] * (name in seen)
-        if type(category) is not int or not 0 <= category < CIFAR_CLASSES:
-            problems.append(f"{name} has category {category}, outside 0-{CIFAR_CLASSES - 1}")
-        seen.add(name)
-    refuse(path, problems)
-    return [folder / name for name in names], categories
+    files = listed_files(path, names, folder)
+    wrong = [i for i, category in enumerate(categories) if type(category) is not int or not 0 <= category < CIFAR_CLASSES]
+    refuse(path, [f"{names[i]} has category {categories[i]}, outside 0-{CIFAR_CLASSES - 1}" for i in wrong])
+    return files, categories
 
 
 def load_annotations(path: Path, images: Path | None = None) -> Labelled:

@@ -2,6 +2,8 @@
 
 import contextlib
 import csv
+import os
+import sys
 from pathlib import Path
 
 from common.cli import UsageError
@@ -28,6 +30,36 @@ def refuse(folder: Path, problems: list[str]) -> None:
     if problems:
         rest = f" and {len(problems) - 3} more" if len(problems) > 3 else ""
         raise UsageError(f"{folder}: {'; '.join(problems[:3])}{rest}; mend or remove what is named")
+
+
+def system_name(name: str) -> str:
+    """A file's name from a UTF-8 text as Python's file functions give and take it: under LC_ALL=C their names need not be UTF-8."""
+    if sys.getfilesystemencoding() != "utf-8":
+        with contextlib.suppress(UnicodeError):
+            return os.fsdecode(name.encode("utf-8", "surrogateescape"))
+    return name
+
+
+def listed_files(path: Path, names: list, folder: Path) -> list[Path]:
+    """The files of `folder` whose names the file `path` lists.
+
+    Raises UsageError that names what is no text, no file directly in the folder ('../a.png', '/a.png'), or listed twice.
+    """
+    there = {entry.name for entry in os.scandir(folder) if not entry.is_dir()} if folder.is_dir() else set()
+    found, problems, seen = [], [], set()
+    for name in names:
+        own = system_name(name) if isinstance(name, str) else None
+        if own is None:
+            problems.append(f"{name!r} in place of a file's name")
+        elif own not in there:
+            problems.append(f"{own} is not in {folder}")
+        elif own in seen:
+            problems.append(f"{own} is listed twice")
+        else:
+            found.append(folder / own)
+            seen.add(own)
+    refuse(path, problems)
+    return found
 
 
 def read_csv(path: Path, needed: tuple[str, ...]) -> list[dict[str, str]]:

@@ -73,14 +73,16 @@ def read_results(out: Path) -> tuple[dict[str, dict], dict[str, str]]:
     # A name that starts with a dot is a file that another process has not finished.
     for path in Path(out).glob("[!.]*.json"):
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
+            content = json.loads(path.read_text(encoding="utf-8-sig"))
         except (OSError, ValueError, RecursionError) as error:
             damaged[path.name] = f"cannot be read: {error}"
             continue
         if not isinstance(content, dict) or content.get("item") is None:
             continue
         content = {field: value for field, value in content.items() if value is not None}
-        if wrong := [field for field, shape in SHAPES.items() if field in content and not fits(content[field], shape)]:
+        wrong = [field for field, shape in SHAPES.items() if field in content and not fits(content[field], shape)]
+        wrong = wrong or ["files"] * any(Path(name).name != name for name in content.get("files", []))  # figures of other folders
+        if wrong:
             damaged[path.name] = f"unexpected content in {', '.join(wrong)}"
         else:
             results[path.name] = content

@@ -41,7 +41,7 @@ def read_json(path: Path) -> dict:
 def write_json(path: Path, content: dict) -> None:
     """Write a JSON file whole or not at all. Raises UsageError if the folder cannot be written."""
     with setup.replacing(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n")
+        temporary.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
 
 
 def provenance(args, runtime: setup.Runtime) -> dict:

@@ -153,13 +153,13 @@ def mixed_seed(*parts: int) -> int:
 def _cpu_has_bf16() -> bool:
     # Without such instructions (those with AMX have them too), bf16 convolutions ran five times slower than fp32 ones.
     with contextlib.suppress(OSError):
-        return "avx512_bf16" in Path("/proc/cpuinfo").read_text()
+        return "avx512_bf16" in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
     return False
 
 
 def _cpu_name() -> str:
     with contextlib.suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
             if line.startswith("model name"):
                 return line.split(":", 1)[1].strip()
     return platform.processor() or platform.machine()
@@ -318,10 +318,18 @@ def load_weights(model: nn.Module, state: dict, path: Path) -> None:
 
 
 def commit() -> str:
-    """The commit of this code, with '+changes' if files differ from it; 'unknown' outside a git checkout."""
+    """The commit of this code, with '+changes' if files differ from it; 'unknown' outside its own git checkout.
+
+    An unpacked archive may lie in another project's checkout, which is not asked: its commit does not hold this code.
+    """
+
+    def git(*words: str) -> str:
+        command = ["git", f"--git-dir={ROOT / '.git'}", f"--work-tree={ROOT}", *words]
+        return subprocess.run(command, cwd=ROOT, capture_output=True, encoding="utf-8", errors="replace", check=True).stdout
+
     try:
-        head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
-        changes = subprocess.run(["git", "status", "--porcelain", "-uno"], cwd=ROOT, capture_output=True, text=True).stdout.strip()
+        head = git("rev-parse", "HEAD", "HEAD:common/setup.py").split()[0]
+        changes = git("status", "--porcelain", "-uno").strip()
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
     return head[:12] + ("+changes" if changes else "")

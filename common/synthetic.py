@@ -77,7 +77,7 @@ def draw_p1(folder: Path, train_per_class: int = 450, validation_per_class: int 
             write_pngs(temporary / "train_50", names[:train_per_class], images[:train_per_class])
             write_pngs(temporary / "val_50", names[train_per_class:], images[train_per_class:])
             answers += [(name, label) for name in names[train_per_class:]]
-        with open(temporary / "val_gt.csv", "w", newline="") as file:
+        with open(temporary / "val_gt.csv", "w", newline="", encoding="utf-8") as file:
             csv.writer(file, lineterminator="\n").writerows(answers)
 
 

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from common import metrics, results, setup
 from common.data import Labelled, Splits
+from common.files import listed_files
 from hw1 import p1_models, p1_recipes
 
 
@@ -31,7 +32,7 @@ def checkpoints(args: argparse.Namespace, data: str) -> list[Path]:
         raise setup.UsageError(f"no finished training in {folder}; first run: {p1_recipes.train_command(args)}")
     if (trained_on := run["settings"]["data"]["name"]) != data:
         raise setup.UsageError(f"{folder} was trained on {trained_on}, not on {data}; give the same --data")
-    return [folder / name for name in run["checkpoints"]]
+    return listed_files(folder / "run.json", run["checkpoints"], folder)
 
 
 def refuse_few(split: Labelled, least: int) -> None:

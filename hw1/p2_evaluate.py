@@ -158,7 +158,7 @@ def main(args: argparse.Namespace) -> dict:
     found = as_json(iou) | {"images": {name: as_json(one) for name, one in zip(names, each, strict=True)}}
     if args.json:
         with cli.replacing(args.json) as temporary:
-            temporary.write_text(json.dumps(without_nan(found), indent=1, allow_nan=False) + "\n")
+            temporary.write_text(json.dumps(without_nan(found), indent=1, allow_nan=False) + "\n", encoding="utf-8")
     return found
 
 

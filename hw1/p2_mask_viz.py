@@ -49,6 +49,7 @@ from torch import Tensor
 
 from common import figures, results, setup
 from common.data import locate
+from common.files import listed_files
 from common.setup import UsageError
 from hw1 import p2_models, p2_recipes, p2_synthetic
 from hw1.p2_data import LAYOUT, SIZE, load_some, shrink_image
@@ -102,8 +103,8 @@ def load_stages(args: argparse.Namespace, folder: Path, runtime: setup.Runtime) 
     if not run:
         raise UsageError(f"no finished training in {folder}; make it with: {command}")
     stages = []
-    for name in run["checkpoints"]:
-        model, state = p2_models.load_trained(folder / name, runtime, f"make it with: {command}")
+    for path in listed_files(folder / "run.json", run["checkpoints"], folder):
+        model, state = p2_models.load_trained(path, runtime, f"make it with: {command}")
         stages.append((state["history"][-1], model))
     return run, stages
 

@@ -8,6 +8,7 @@ pre-training), and for Office-Home p1_data, its training images cut to as many a
 import argparse
 import csv
 import hashlib
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +16,7 @@ import torch
 from torch import Tensor
 
 from common.data import CIFAR_SIZE, Labelled, Splits, decode_folder, fitted, image_files, load_annotations, load_p1, locate, refuse
-from common.files import read_csv, whole_number
+from common.files import listed_files, read_csv, system_name, whole_number
 from common.setup import ROOT, UsageError, log
 from hw1 import p3_synthetic
 
@@ -108,7 +109,7 @@ def read_excluded(path: Path | None) -> set[str]:
             rows = csv.DictReader(file)
             if "filename" not in (rows.fieldnames or ()):
                 raise ValueError("no such column")
-            return {row["filename"] for row in rows if row["filename"]}
+            return {system_name(row["filename"]) for row in rows if row["filename"]}
     except (OSError, ValueError, csv.Error) as error:
         raise UsageError(f"--exclude {path} cannot be read as a csv with the column filename ({error})") from None
 
@@ -119,12 +120,14 @@ def read_excluded(path: Path | None) -> set[str]:
 def read_rows(path: Path, folder: Path, needed: tuple[str, ...] = ("filename", "label")) -> list[dict[str, str]]:
     """The rows of a csv whose files are all in `folder`; labels that are whole numbers are written as such ('07' and '7.0' are '7').
 
-    Raises UsageError that names missing columns of those needed, or the first missing files.
+    Raises UsageError that names missing columns of those needed, ids that come twice, or what `listed_files` refuses.
     """
     rows = read_csv(path, needed)
-    there = {file.name for file in folder.iterdir()} if folder.is_dir() else set()
-    refuse(path, [f"{row['filename']} is not in {folder}" for row in rows if row["filename"] not in there])
-    for row in rows:
+    files = listed_files(path, [row["filename"] for row in rows], folder)
+    ids = Counter(row.get("id") for row in rows)
+    refuse(path, [f"id {number} comes {count} times" for number, count in ids.items() if number and count > 1])
+    for row, file in zip(rows, files, strict=True):
+        row["filename"] = file.name
         label = row.get("label") or ""
         row["label"] = label if (number := whole_number(label)) is None else str(number)
     return rows

@@ -52,7 +52,7 @@ def draw_split(folder: Path, kinds: np.ndarray, names: list[str], labels: np.nda
         images[kinds == kind] = draw_kind(kind, int((kinds == kind).sum()), rng)
     for name, image in zip(names, torch.from_numpy(images), strict=True):
         (folder / name).write_bytes(encode_jpeg(image, quality=95).numpy())
-    with open(folder.with_suffix(".csv"), "w", newline="") as file:
+    with open(folder.with_suffix(".csv"), "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["id", "filename", "label"])
         writer.writerows((i, name, label) for i, (name, label) in enumerate(zip(names, labels, strict=True)))

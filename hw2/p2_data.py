@@ -6,6 +6,7 @@ import torch
 
 from common.augment import Normalise, Pipeline
 from common.data import Labelled, Splits, decode_folder, image_files, load_annotations, locate
+from common.files import system_name
 from common.results import read_json
 from common.setup import UsageError
 from hw2 import p2_synthetic
@@ -57,4 +58,4 @@ def load_unlabeled(data: str | None) -> torch.Tensor:
 def known_dirty(data: str | None) -> set[str]:
     """The names of the dirty training images where the data tells them, as the stand-in's does; else empty."""
     path = locate(data, LAYOUT, p2_synthetic.draw_cifar)[0] / "annotations/dirty.json"
-    return set(read_json(path).get("images", ()))
+    return {system_name(str(name)) for name in read_json(path).get("images", ())}

@@ -107,7 +107,7 @@ def write_dropped(path: Path, names: list[str]) -> None:
     """The names of the images dropped, a csv that hw1/p3_ssl_pretrain.py leaves out too."""
     setup.writable_folder(path.parent)
     with setup.replacing(path) as temporary:
-        temporary.write_text("\n".join(["filename", *sorted(names)]) + "\n")
+        temporary.write_text("\n".join(["filename", *sorted(names)]) + "\n", encoding="utf-8", errors="surrogateescape")
 
 
 def with_soft_labels(splits: Splits, images: Tensor, labels: Tensor, smoothing: float) -> Splits:

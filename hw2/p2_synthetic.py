@@ -39,7 +39,7 @@ def draw_cifar(folder: Path, train: int = 2000, public_test: int = 500, unlabele
 
 def write_json(path: Path, content: dict) -> None:
     """Write a small JSON file."""
-    path.write_text(json.dumps(content))
+    path.write_text(json.dumps(content), encoding="utf-8")
 
 
 def draw_split(rng: np.random.Generator, count: int, dirty_share: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

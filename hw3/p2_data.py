@@ -1,6 +1,7 @@
 """hw3's captions on disk: `p2_data/images/{train,val}/*.jpg` with `{train,val}.json` -> pictures and their captions."""
 
 import json
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from common.data import locate, refuse
+from common.files import listed_files
 from common.setup import UsageError
 from hw3.p2_synthetic import draw_captions
 from hw3.pictures import Pictures, decode
@@ -44,20 +46,23 @@ def load_split(folder: Path, split: str) -> Captioned:
     path, place = folder / f"{split}.json", folder / "images" / split
     try:
         content = json.loads(path.read_text(encoding="utf-8-sig"))
-        names = {image["id"]: image["file_name"] for image in content["images"]}
-        pairs = [(note["image_id"], str(note["caption"]).strip()) for note in content["annotations"]]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        images = [(image["id"], image["file_name"]) for image in content["images"]]
+        ids = Counter(number for number, _ in images)
+        captions: dict = {number: [] for number in ids}
+        notes = [(note["image_id"], note["caption"], captions.get(note["image_id"])) for note in content["annotations"]]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise UsageError(f"{path} has no lists 'images' and 'annotations' ({type(error).__name__}); restore the course's file") from None
-    captions: dict = {number: [] for number in names}
-    problems = [f"{name} is not in {place}" for name in names.values() if not (place / name).is_file()]
-    for number, caption in pairs:
-        if number not in captions:
+    problems = [f"image id {number} comes {count} times" for number, count in ids.items() if count > 1]
+    for number, caption, own in notes:
+        if own is None:
             problems.append(f"a caption of image {number}, which is not listed")
+        elif not isinstance(caption, str):
+            problems.append(f"image {number} has {caption!r} in place of a caption")
         else:
-            captions[number].append(caption)
-    problems += [f"{names[number]} has no caption" for number, found in captions.items() if not found]
-    refuse(path, problems or ["no images"] * (not names))
-    files = [place / name for name in names.values()]
+            own.append(caption.strip())
+    problems += [f"{name} has no caption" for number, name in images if not captions[number]]
+    refuse(path, problems or ["no images"] * (not images))
+    files = listed_files(path, [name for _, name in images], place)
     return Captioned(decode(place, files), files, list(captions.values()))
 
 

@@ -33,8 +33,8 @@ def draw_captions(folder: Path, train: int = 2000, validation: int = 200, seed: 
                 images.append({"file_name": name, "id": i})
                 notes.append({"caption": caption, "image_id": i, "id": i})
                 boxes[name] = shapes
-            (temporary / f"{split}.json").write_text(json.dumps({"annotations": notes, "images": images}))
-        (temporary / "shapes.json").write_text(json.dumps(boxes))
+            (temporary / f"{split}.json").write_text(json.dumps({"annotations": notes, "images": images}), encoding="utf-8")
+        (temporary / "shapes.json").write_text(json.dumps(boxes), encoding="utf-8")
 
 
 def scene(rng: np.random.Generator) -> tuple[np.ndarray, str, dict[str, list[float]]]:

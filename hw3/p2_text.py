@@ -41,7 +41,7 @@ class WordPieces:
 def read_vocabulary(path: Path) -> WordPieces:
     """BERT's vocab.txt, one piece a line. Raises UsageError if it cannot be read or is no such file."""
     try:
-        pieces = Path(path).read_text(encoding="utf-8").splitlines()
+        pieces = Path(path).read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"--vocab {path} cannot be read ({error}); give BERT's uncased vocab.txt") from None
     return WordPieces(pieces, str(path))

@@ -123,7 +123,7 @@ def test_word_pieces(tmp_path):
     assert pieces.words(tokens)[0] == "<start>" and pieces.words(tokens)[-1] == "<end>"
     captions = [f"{word} {other}ing" for word in WORDS for other in ("ride", "stand", "jump", "carry")]
     assert len({tuple(p2_text.train_vocabulary(captions).pieces) for _ in range(5)}) == 1
-    (tmp_path / "vocab.txt").write_text("\n".join([*p2_text.SPECIAL, "snow", "##board", "a", "man"]))
+    (tmp_path / "vocab.txt").write_text("\n".join([*p2_text.SPECIAL, "snow", "##board", "a", "man"]), encoding="utf-8-sig")
     read = p2_text.read_vocabulary(tmp_path / "vocab.txt")
     assert read.words(read.encode("A snowboard")) == ["<start>", "a", "snow", "##board", "<end>"]
     (tmp_path / "bad.txt").write_text("a\nb\n")
@@ -147,6 +147,12 @@ def test_prepared_as_catr_does():
         (lambda content: content["annotations"].pop(0), "train00000.jpg has no caption"),
         (lambda content: content["images"].pop(0), "caption of image 0, which is not listed"),
         (lambda content: content["images"][0].update(file_name="none.jpg"), "none.jpg is not in"),
+        (lambda content: content["images"][0].update(file_name="../train/train00000.jpg"), "../train/train00000.jpg is not in"),
+        (lambda content: content["images"][0].update(file_name=7), "7 in place of a file's name"),
+        (lambda content: content["images"][0].update(file_name="train00001.jpg"), "train00001.jpg is listed twice"),
+        (lambda content: content["images"][0].update(id=1), "image id 1 comes 2 times"),
+        (lambda content: content["annotations"][0].update(caption=None), "image 0 has None in place of a caption"),
+        (lambda content: content["annotations"][0].update(image_id=[0]), "has no lists 'images'"),
         (lambda content: content.clear(), "has no lists 'images'"),
     ],
 )
@@ -157,6 +163,16 @@ def test_wrong_captions_are_one_line(tmp_path, spoil, message):
     spoil(content)
     path.write_text(json.dumps(content))
     with pytest.raises(UsageError, match=message):
+        p2_data.load_captions(str(tmp_path))
+
+
+def test_an_absolute_name_is_refused(tmp_path):
+    p2_synthetic.draw_captions(tmp_path / "hw3_data/p2_data", 3, 2)
+    path, image = tmp_path / "hw3_data/p2_data/train.json", tmp_path / "hw3_data/p2_data/images/val/val00000.jpg"
+    content = json.loads(path.read_text())
+    content["images"][0]["file_name"] = str(image)
+    path.write_text(json.dumps(content))
+    with pytest.raises(UsageError, match=f"{image} is not in"):
         p2_data.load_captions(str(tmp_path))
 
 

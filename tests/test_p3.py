@@ -329,6 +329,9 @@ def test_text_labels_are_numbered_in_sorted_order(broken, drawn):
     [
         (lambda rows: [{"id": row["id"], "name": row["filename"]} for row in rows], "no rows under the header"),
         (lambda rows: [row | {"filename": f"no{row['filename']}"} for row in rows], "no0_0.jpg is not in"),
+        (lambda rows: [rows[0] | {"filename": "../train/0_0.jpg"}, *rows[1:]], "../train/0_0.jpg is not in"),
+        (lambda rows: [*rows, rows[0] | {"id": "new"}], "0_0.jpg is listed twice"),
+        (lambda rows: [rows[0] | {"id": "1"}, *rows[1:]], "id 1 comes 2 times"),
         (lambda rows: [rows[0] | {"label": "tiger"}, *rows[1:]], "0_0.jpg has label tiger, no whole number"),
         (lambda rows: [row | {"label": "None"} for row in rows], "one label, 'None'"),
         (lambda rows: [row for row in rows if row["label"] != "3"], "has label 3, unknown"),

@@ -55,6 +55,11 @@ class Balanced(HTMLParser):
             self.rows[-1].append(data.strip())
 
 
+def test_figures_of_other_folders_are_not_shown(tmp_path):
+    write(tmp_path, "f22a 1.2", files=["../a.png"])
+    assert page.read_results(tmp_path) == ({}, {"f22a-1.2.json": "unexpected content in files"})
+
+
 def write(out, item, **fields):
     (out / f"{item.replace(' ', '-')}.json").write_text(json.dumps({"item": item, **A_RESULT, **fields}))
 

@@ -4,6 +4,7 @@ import argparse
 import os
 import pickle
 import random
+import subprocess
 
 import numpy as np
 import pytest
@@ -110,6 +111,29 @@ def test_exit_codes(error, code, capsys):
     with pytest.raises(SystemExit) as stop:
         setup.run(main, argparse.Namespace())
     assert stop.value.code == code and capsys.readouterr().err.count("\n") == 1
+
+
+def test_the_commit_is_that_of_this_code(tmp_path, monkeypatch):
+    def git(*words) -> None:
+        own = ["git", "-c", "user.name=a", "-c", "user.email=a@b"]
+        subprocess.run([*own, *words], cwd=tmp_path, check=True, capture_output=True)
+
+    unpacked = tmp_path / "unpacked"
+    (unpacked / "common").mkdir(parents=True)
+    (unpacked / "common/setup.py").touch()
+    monkeypatch.setattr(setup, "ROOT", unpacked)
+    git("init", "-q")
+    git("commit", "-qm", "of another project", "--allow-empty")
+    assert setup.commit() == "unknown"
+    git("init", "-q", "unpacked")
+    git("-C", "unpacked", "commit", "-qm", "without the code", "--allow-empty")
+    assert setup.commit() == "unknown"
+    git("-C", "unpacked", "add", ".")
+    git("-C", "unpacked", "commit", "-qm", "with it")
+    monkeypatch.setenv("GIT_DIR", str(tmp_path / ".git"))  # as in a hook of the other project
+    assert len(setup.commit()) == 12
+    (unpacked / "common/setup.py").write_text("changed")
+    assert setup.commit().endswith("+changes")
 
 
 def test_seeds():

@@ -1,9 +1,11 @@
 """What users really have: csv files of other programs, animated pictures, odd names, checkpoints in other wrappings, outputs of others."""
 
+import ast
 import codecs
 import os
 import shutil
 import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -34,6 +36,55 @@ def test_answers_of_a_spreadsheet_are_numbers(tmp_path):
     path.write_text("filename,label\na.png,7\nb.png,7.5\n")
     with pytest.raises(UsageError, match=r"b\.png has label '7\.5', no whole number"):
         read_answers(path)
+
+
+def test_an_answer_given_twice_is_named(tmp_path):
+    (tmp_path / "answers.csv").write_text("filename,label\na.png,7\nb.png,7\na.png,8\n")
+    with pytest.raises(UsageError, match=r"a\.png is listed twice"):
+        read_answers(tmp_path / "answers.csv")
+
+
+IN_ASCII = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+READ_AND_WRITE = """
+import sys
+from pathlib import Path
+from common import data, grading, results
+from hw1 import p3_data
+from hw2 import p2_ours
+assert sys.getfilesystemencoding() == "ascii"
+folder = Path(sys.argv[1])
+(row,) = p3_data.read_rows(folder / "images.csv", folder, ("filename",))
+names = [row["filename"], *data.read_answers(folder / "images.csv"), *p3_data.read_excluded(folder / "images.csv")]
+files, _ = data.read_annotations(folder / "annos.json", folder)
+assert names == [path.name for path in data.image_files(folder, (".png",))] * 3 and data.read_image(files[0]).shape == (3, 8, 8)
+p2_ours.write_dropped(folder / "dropped.csv", names[:1])
+results.write_json(folder / "a.json", {"title": "\u00d7"})
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="names are UTF-8 on other systems, whatever the locale")
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+def test_text_is_utf_8_whatever_the_locale(tmp_path, mark):
+    Image.new("RGB", (8, 8)).save(tmp_path / "caf\u00e9.png")
+    (tmp_path / "images.csv").write_text(f"{mark}filename,label\ncaf\u00e9.png,7\n", encoding="utf-8")
+    (tmp_path / "annos.json").write_text(mark + '{"images": ["caf\u00e9.png"], "categories": [3]}', encoding="utf-8")
+    command = [sys.executable, "-c", READ_AND_WRITE, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=os.environ | IN_ASCII)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "dropped.csv").read_text(encoding="utf-8") == "filename\ncaf\u00e9.png\n"
+
+
+def test_every_text_file_is_opened_as_utf_8():
+    calls, wrong = 0, []
+    for path in [*ROOT.glob("common/*.py"), *ROOT.glob("hw*/*.py"), *ROOT.glob("benchmarks/*.py")]:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            name = isinstance(node, ast.Call) and getattr(node.func, "attr", getattr(node.func, "id", ""))
+            binary = name == "open" and (isinstance(node.func, ast.Attribute) or "b" in ast.unparse(node.args[1:2]))
+            if name in ("read_text", "write_text") or (name == "open" and not binary):
+                calls += 1
+                if not any(word.arg == "encoding" and "utf-8" in ast.unparse(word.value) for word in node.keywords):
+                    wrong.append(f"{path.relative_to(ROOT)}:{node.lineno}")
+    assert calls > 20 and not wrong
 
 
 def test_annotations_with_a_byte_order_mark(tmp_path):
