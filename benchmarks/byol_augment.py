@@ -20,6 +20,7 @@ from torchvision.transforms.functional import to_pil_image
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 
+from common import cli
 from common.augment import IMAGENET_MEAN, IMAGENET_STD, Pipeline
 from hw1.p3_recipes import CROPPED, STATED
 
@@ -91,7 +92,7 @@ def main(args: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = cli.Parser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--crop", action="store_true", help="with random resized crops")
     main(parser.parse_args())

@@ -26,7 +26,7 @@ from PIL import Image
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 
-from common import data, figures, synthetic
+from common import cli, data, figures, synthetic
 from common.setup import UsageError, load_checkpoint
 from hw1 import p1_train, p2_inference
 
@@ -61,7 +61,7 @@ def trial(job: Callable[[], object], seconds: float | None = None, file_bytes: i
     code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     seconds = time.monotonic() - start
     os.close(say)
-    with open(said, errors="replace") as pipe:
+    with open(said, encoding="utf-8", errors="replace") as pipe:
         print(pipe.read(), end="", file=sys.stderr)
     return code, seconds
 
@@ -161,7 +161,7 @@ def main(args: argparse.Namespace) -> dict[str, dict[str, int]]:
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = cli.Parser(description=__doc__)
     parser.add_argument("--kills", type=int, default=50)
     parser.add_argument("--seed", type=int, default=0)
     return parser.parse_args(argv)

@@ -21,6 +21,7 @@ from PIL import Image
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 
+from common import cli
 from common.setup import ROOT, save_checkpoint
 from hw1 import p3_models
 from hw3 import p1_models, p2_models
@@ -112,7 +113,7 @@ def main(args: argparse.Namespace) -> dict[tuple[str, int], int]:
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = cli.Parser(description=__doc__)
     parser.add_argument("--counts", type=lambda text: [int(count) for count in text.split(",")], default=[10, 100, 1000])
     parser.add_argument("--large", type=int, default=20, help="at most so many of 10,000 x 10,000")
     parser.add_argument("--script", action="append", choices=SCRIPTS)

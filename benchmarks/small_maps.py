@@ -16,7 +16,7 @@ from torchvision import models
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 
-from common import small_maps
+from common import cli, small_maps
 
 
 def stepper(model: nn.Module, batch_size: int, bf16: bool = False):
@@ -62,7 +62,7 @@ def main(args: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = cli.Parser(description=__doc__)
     parser.add_argument("--network", default="resnet50", help="a classifier of torchvision")
     parser.add_argument("--batch-size", type=int, default=256)
     parser.add_argument("--rounds", type=int, default=5)

@@ -1,8 +1,11 @@
 """What graders call for classifiers: a folder of images of any name, size and kind -> a csv `filename,label`."""
 
+import contextlib
 import csv
+import hashlib
+import io
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import torch
@@ -31,16 +34,49 @@ def refuse_others_pictures(out_dir: Path, outputs: list[Path]) -> None:
         raise UsageError(f"OUT_DIR {out_dir} holds {count} that this script did not write and would replace; choose another folder")
 
 
-def refuse_other_file(out_csv: Path, header: str, *inputs: Path | None) -> None:
-    """Raise UsageError, before the work, if OUT_CSV cannot be written, or holds what no earlier run wrote: another header, or an input."""
+def refuse_other_file(out_csv: Path, *inputs: Path | None) -> None:
+    """Raise UsageError, before the work, if OUT_CSV cannot be written, is an input, or was not written by `write_csv` or changed since."""
     writable_file(out_csv, "OUT_CSV")
-    if any(path and path.exists() and out_csv.exists() and out_csv.samefile(path) for path in inputs):
+    if not out_csv.exists():
+        return
+    if any(path and path.exists() and out_csv.samefile(path) for path in inputs):
         raise UsageError(f"OUT_CSV {out_csv} is one of the inputs and would be replaced; choose another path")
-    if out_csv.exists():
-        with open(out_csv, "rb") as file:
-            found = file.readline(200).rstrip(b"\r\n").decode(errors="replace")
-        if found != header and found:
-            raise UsageError(f"OUT_CSV {out_csv} is no csv with the header {header}; remove it, or choose another path")
+    try:
+        content = out_csv.read_bytes()
+    except OSError as error:
+        raise UsageError(f"OUT_CSV {out_csv} is there and cannot be read ({error.strerror}); remove it, or choose another path") from error
+    if content and sha256(content) not in recorded(out_csv):
+        what = "is there, and not as this script wrote it: it would be replaced"
+        raise UsageError(f"OUT_CSV {out_csv} {what}; remove it, or choose another path")
+
+
+def record_of(out_csv: Path) -> Path:
+    """The hidden file beside a csv that holds its SHA-256, by which a later run knows that it may replace the csv."""
+    return out_csv.with_name(f".{out_csv.name}.sha256")
+
+
+def recorded(out_csv: Path) -> list[str]:
+    """The digests of what was written to a csv last and before that."""
+    with contextlib.suppress(OSError):
+        return record_of(out_csv).read_text(encoding="utf-8", errors="replace").split()
+    return []
+
+
+def sha256(content: bytes) -> str:
+    """The SHA-256 of some bytes, 64 hex digits."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def write_csv(out_csv: Path, rows: Iterable[tuple]) -> None:
+    """Write a csv, the header first, whole or not at all, and record that it is ours."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    content = text.getvalue().encode("utf-8", "surrogateescape")
+    before = [sha256(out_csv.read_bytes())] if out_csv.is_file() else []  # this run may be killed between the two files
+    with replacing(record_of(out_csv)) as temporary:
+        temporary.write_text("\n".join([*before, sha256(content)]) + "\n", encoding="utf-8")
+    with replacing(out_csv) as temporary:
+        temporary.write_bytes(content)
 
 
 def squeezed(image: Tensor, size: int) -> Tensor:
@@ -78,12 +114,9 @@ def classify(
 
 def write_labels(in_dir: Path, out_csv: Path, predict: Callable[[Tensor], Tensor], size: int) -> tuple[dict[str, int], list[str]]:
     """Classify the images of `in_dir` and write the csv, whole or not at all; messages go to stderr. Returns what `classify` returns."""
-    refuse_other_file(out_csv, "filename,label")
+    refuse_other_file(out_csv)
     labels, problems = classify(image_files(in_dir, SUFFIXES), predict, size)
-    with replacing(out_csv) as temporary, open(temporary, "w", newline="", encoding="utf-8", errors="surrogateescape") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["filename", "label"])
-        writer.writerows(labels.items())
+    write_csv(out_csv, [("filename", "label"), *labels.items()])
     for problem in problems:
         print(problem, file=sys.stderr)
     return labels, problems

@@ -37,7 +37,7 @@ from hw1 import p1_models, p1_recipes
 
 def main(args: argparse.Namespace) -> dict:
     """Write the csv; returns {"labels", "problems", "accuracy" if --answers are given}. Raises Incomplete if an image cannot be read."""
-    grading.refuse_other_file(args.out_csv, "filename,label", args.answers)
+    grading.refuse_other_file(args.out_csv, args.answers)
     runtime = setup.start(args)
     answers = read_answers(args.answers) if args.answers else {}
     model, state = p1_models.load_trained(args.weights, runtime, "give a checkpoint of p1_train.py with --weights")

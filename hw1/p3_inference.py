@@ -8,7 +8,6 @@ the exit code is 1.
 """
 
 import argparse
-import csv
 import sys
 from pathlib import Path
 
@@ -46,7 +45,7 @@ def build(settings: dict) -> p3_models.Transferred:
 
 def main(args: argparse.Namespace) -> dict[str, str]:
     """Write the csv; returns the labels by file name. Raises Incomplete if an image cannot be read."""
-    grading.refuse_other_file(args.out_csv, ",".join(p3_data.COLUMNS), args.images_csv)
+    grading.refuse_other_file(args.out_csv, args.images_csv)
     runtime, rows = setup.start(args), p3_data.read_rows(args.images_csv, args.in_dir, ("filename",))
     model, state = training.load_trained(
         args.weights or training.first_trained(*WEIGHTS), build, p3_models.names(), "hw1/p3_ssl_finetune.py", runtime, REMEDY
@@ -59,12 +58,8 @@ def main(args: argparse.Namespace) -> dict[str, str]:
 
     numbers, problems = grading.classify(files, predict, size, fitted)
     labels = {name: classes[number] for name, number in numbers.items()}
-    with setup.replacing(args.out_csv) as temporary, open(temporary, "w", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(p3_data.COLUMNS)
-        for number, row in enumerate(rows):
-            if row["filename"] in labels:
-                writer.writerow((row.get("id", number), row["filename"], labels[row["filename"]]))
+    found = [(row.get("id", number), row["filename"], labels.get(row["filename"])) for number, row in enumerate(rows)]
+    grading.write_csv(args.out_csv, [p3_data.COLUMNS, *(row for row in found if row[2] is not None)])
     for problem in problems:
         print(problem, file=sys.stderr)
     grading.refuse_unread(labels, problems, args.out_csv)

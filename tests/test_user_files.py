@@ -58,7 +58,7 @@ names = [row["filename"], *data.read_answers(folder / "images.csv"), *p3_data.re
 files, _ = data.read_annotations(folder / "annos.json", folder)
 assert names == [path.name for path in data.image_files(folder, (".png",))] * 3 and data.read_image(files[0]).shape == (3, 8, 8)
 p2_ours.write_dropped(folder / "dropped.csv", names[:1])
-results.write_json(folder / "a.json", {"title": "\u00d7"})
+results.write_json(folder / "a.json", {"title": chr(215)})
 """
 
 
@@ -156,17 +156,43 @@ def test_a_signed_mask_is_the_same_picture(tmp_path):
     assert cli.is_signed(tmp_path / "a.png")
 
 
-@pytest.mark.parametrize("kind", ["folder", "other csv", "input"])
-def test_a_csv_path_that_cannot_be_is_refused_before_the_work(tmp_path, kind):
-    path, inputs = tmp_path / "out.csv", ()
-    if kind == "folder":
-        path.mkdir()
-    else:
-        path.write_text("name,score\n" if kind == "other csv" else "filename,label\n")
-        inputs = (path,) if kind == "input" else ()
-    match = {"folder": "is a folder", "other csv": "is no csv with the header", "input": "one of the inputs"}[kind]
+@pytest.mark.parametrize(
+    ("make", "match"),
+    [
+        (lambda path: path.mkdir(), "is a folder"),
+        (lambda path: path.write_text("filename,label\na.png,1\n"), "not as this script wrote it"),  # the course's answers, say
+        (lambda path: path.write_bytes(b"\xff\xfe\x00"), "not as this script wrote it"),
+        (lambda path: path.symlink_to("/proc/self/mem"), "cannot be read"),  # root may read all files; not this one
+    ],
+)
+def test_a_csv_path_that_cannot_be_is_refused_before_the_work(tmp_path, make, match):
+    make(tmp_path / "out.csv")
     with pytest.raises(UsageError, match=f"OUT_CSV .* {match}"):
-        grading.refuse_other_file(path, "filename,label", *inputs)
+        grading.refuse_other_file(tmp_path / "out.csv")
+
+
+def test_a_csv_of_ours_is_written_again_until_somebody_changes_it(tmp_path):
+    path = tmp_path / "out.csv"
+    path.touch()  # as mktemp leaves it
+    for label in (1, 2, 2):
+        grading.refuse_other_file(path)
+        grading.write_csv(path, [("filename", "label"), ("a.png", label)])
+    assert path.read_bytes() == b"filename,label\na.png,2\n"
+    with pytest.raises(UsageError, match="is one of the inputs"):
+        grading.refuse_other_file(path, None, path)
+    path.write_text("filename,label\na.png,3\n")
+    with pytest.raises(UsageError, match="not as this script wrote it"):
+        grading.refuse_other_file(path)
+
+
+def test_a_run_killed_between_the_record_and_the_csv_can_be_repeated(tmp_path, monkeypatch):
+    path, replace = tmp_path / "out.csv", os.replace
+    grading.write_csv(path, [("filename", "label"), ("a.png", 1)])
+    for label in (2, 3):
+        with monkeypatch.context() as patch, pytest.raises(UsageError):
+            patch.setattr(os, "replace", lambda one, other: replace(one, other) if other != path else os.stat(tmp_path / "none"))
+            grading.write_csv(path, [("filename", "label"), ("a.png", label)])
+        grading.refuse_other_file(path)
 
 
 def test_an_out_that_cannot_be_written_is_named_at_the_start(tmp_path):
