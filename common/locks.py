@@ -59,7 +59,7 @@ def lock(file: int, busy: str, wait: bool) -> None:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            holder = os.pread(file, 2000, 0).decode(errors="replace") or "another process"
+            holder = os.pread(file, 2000, 0).decode(errors="replace").strip() or "another process"
             if not wait:
                 raise UsageError(f"{holder} {busy}") from None
             print(f"waiting for {holder}, {busy}", file=sys.stderr, flush=True)

@@ -1,8 +1,13 @@
 """run_all.sh: selection, failures, and what it says when something is missing. Scripts are stood in for by a fake python."""
 
+import contextlib
 import os
 import re
+import shutil
+import signal
 import subprocess
+import sys
+import time
 
 import pytest
 
@@ -16,7 +21,7 @@ def clone(tmp_path):
     """A folder with run_all.sh and a .venv whose python writes down how it is called, and fails for p1_pca.py."""
     root = tmp_path / "a clone"
     (root / "common").mkdir(parents=True)
-    for name in ("run_all.sh", "common/venv.sh", "requirements.txt"):
+    for name in ("run_all.sh", "common/venv.sh", "common/locks.py", "common/cli.py", "requirements.txt"):
         (root / name).write_text((ROOT / name).read_text())
     python = root / ".venv/bin/python"
     python.parent.mkdir(parents=True)
@@ -29,7 +34,7 @@ def run_all(root, *options, **environment):
     command = ["bash", str(root / "run_all.sh"), *options]
     done = subprocess.run(command, capture_output=True, text=True, cwd=root.parent, env=os.environ | environment)
     calls = (root / "calls").read_text().splitlines() if (root / "calls").exists() else []
-    return done, [call for call in calls if not call.startswith("-m pip")]
+    return done, [call for call in calls if not call.startswith(("-m pip", "-c"))]
 
 
 def test_list_and_dry_run_run_nothing(clone):
@@ -100,12 +105,95 @@ def test_set_up_says_what_is_missing(clone, tmp_path):
         assert done.returncode == 2 and done.stderr.count("\n") == 1, done.stderr
         return done.stderr
 
-    python.write_text("#!/bin/bash\necho 'ERROR: Could not find a version'\nexit 1\n")
-    assert "no network?" in message(None)
     python.unlink()
     assert "python3 is not on the PATH" in message(None)
     assert "too old" in message('[[ "$*" != *version_info* ]]')
     assert "python3-venv" in message('[[ "$*" != *ensurepip* ]]')
+
+
+NO_NETWORK = """WARNING: Retrying (...) after connection broken by 'NewConnectionError(...)': /simple/torch/
+ERROR: Could not find a version that satisfies the requirement torch==2 (from versions: none)
+ERROR: No matching distribution found for torch==2"""
+
+
+@pytest.mark.parametrize(
+    ("log", "told"),
+    [
+        (NO_NETWORK, "no network? WARNING: Retrying (...) after connection broken by 'NewConnectionError(...)': /simple/torch/"),
+        ("ERROR: Ignored the following versions\nERROR: Could not find torch==2 (from versions: 1)", "ERROR: Could not find torch==2"),
+        ("ERROR: Exception:\nTraceback\n  a\nOSError: [Errno 28] No space left on device", "OSError: [Errno 28] No space left on device"),
+        ("  error: subprocess-exited-with-error\n  No C\nRuntimeError: no compiler\nnote: not pip", "RuntimeError: no compiler"),
+        ("killed", "killed"),
+    ],
+)
+def test_the_error_that_is_shown_is_pips_own(clone, log, told):
+    python = clone / ".venv/bin/python"
+    (clone / "log").write_text(log)
+    python.write_text(f'#!/bin/bash\n[[ "$*" != *" install "* ]] || {{ cat "{clone}/log"; exit 1; }}\n')
+    done = run_all(clone, "--only", "f22a-1.1")[0]
+    assert done.returncode == 2 and done.stderr.startswith(f"error: pip could not install requirements.txt: {told}"), done.stderr
+    assert done.stderr.count("\n") == 1 and (clone / ".venv.lock").read_text() == ""
+
+
+FAKE_PIP = """#!/bin/bash
+case "$*" in
+  *" install "*) echo install >>"{root}/pip"; while [ ! -e "{root}/go" ]; do sleep 0.05; done ;;
+  *" --version"*) [ ! -e "{root}/no pip" ] ;;
+  -c*) exec {python} "$@" ;;
+esac
+"""
+
+FAKE_VENV = """#!/bin/bash
+[[ "$*" == "-m venv --clear "* ]] || exit 0
+rm -r "$4"; mkdir -p "$4/bin"; cp -p "{root}/made" "$4/bin/python"
+"""
+
+
+def eventually(condition):
+    """Wait for a condition that another process brings about; its end is the test's."""
+    while not condition():
+        time.sleep(0.05)
+
+
+@pytest.fixture
+def installing(clone):
+    """run_all.sh in a process of its own, its pip at work until the file `go` is there."""
+    (clone / ".venv/bin/python").write_text(FAKE_PIP.format(root=clone, python=sys.executable))
+    words = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "start_new_session": True}
+    run = subprocess.Popen(["bash", str(clone / "run_all.sh"), "--only", "f22a-1.1"], **words)
+    eventually((clone / "pip").exists)
+    yield run
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(run.pid, signal.SIGKILL)
+    run.communicate()
+
+
+def test_a_second_run_waits_for_the_first_to_install(clone, installing):
+    second = subprocess.Popen(["bash", str(clone / "run_all.sh"), "--only", "f22a-1.1"], stderr=subprocess.PIPE, text=True)
+    line = second.stderr.readline()
+    assert line.startswith(f"waiting for pid {installing.pid} on ") and line.endswith("which is setting up .venv\n"), line
+    (clone / "go").touch()
+    assert installing.wait() == second.wait() == 0 and second.stderr.read() == ""
+    assert (clone / "pip").read_text() == "install\n" and (clone / ".venv.lock").read_text() == ""
+    second.stderr.close()
+
+
+def test_a_half_made_venv_is_made_again(clone, installing, tmp_path):
+    os.killpg(installing.pid, signal.SIGKILL)
+    installing.wait()
+    (clone / ".venv/half").touch()
+    (clone / "go").touch()
+    shutil.copy(clone / ".venv/bin/python", clone / "made")
+    (tmp_path / "tools").mkdir()
+    (tmp_path / "tools/python3").write_text(FAKE_VENV.format(root=clone))
+    (tmp_path / "tools/python3").chmod(0o755)
+    path = f"{tmp_path / 'tools'}:{os.environ['PATH']}"
+    done = run_all(clone, "--only", "f22a-1.1", PATH=path)[0]
+    assert done.returncode == 0 and f"making {clone / '.venv'} again: it is half made" in done.stdout, done.stderr
+    assert not (clone / ".venv/half").exists() and (clone / ".venv/requirements.txt.installed").exists()
+    (clone / "requirements.txt").write_text("numpy==9\n")
+    (clone / "no pip").touch()  # what an interrupted `python3 -m venv` leaves
+    assert "it is half made" in run_all(clone, "--only", "f22a-1.1", PATH=path)[0].stdout
 
 
 def test_an_interrupted_item_ends_the_run(clone):
