@@ -241,6 +241,14 @@ def start_over(folder: Path, settings: dict) -> list[dict]:
     return []
 
 
+def keep_if_wanted(recipe, folder: Path, state: dict) -> None:
+    """Write an epoch's state as epoch-NNN.pth if the recipe keeps that epoch, and as best.pth if it is the best of its history."""
+    if state["epoch"] in recipe.kept_epochs():
+        setup.save_checkpoint(folder / f"epoch-{state['epoch']:03d}.pth", state)
+    if kept_epoch(state["history"], recipe.keep) is state["history"][-1]:
+        setup.save_checkpoint(folder / "best.pth", state)
+
+
 def walk(
     recipe,
     model: nn.Module,
@@ -258,7 +266,8 @@ def walk(
 
     Each epoch's entry in the history says where it was trained: --resume may go on at another commit or on another device.
 
-    Writes epoch-NNN.pth for the recipe's kept epochs, best.pth, and last.pth with the optimiser. Returns the history, a dict an epoch.
+    Writes last.pth with the optimiser, then the recipe's kept epochs as epoch-NNN.pth and best.pth, which are of the history whenever
+    the run is killed and resumed. Returns the history, a dict an epoch.
     The folder is this run's until its process ends. Raises Incomplete if the training loss is no longer finite, UsageError if another run
     works in the folder, and what `resume` and `start_over` raise.
     """
@@ -267,6 +276,13 @@ def walk(
         history = resume(folder, model, optimiser, average, settings)
     else:
         history = setup.from_rank_zero(lambda: start_over(folder, settings))
+
+    def state() -> dict:
+        kept = (average.module if average else model).state_dict()
+        return {"model": kept, "epoch": len(history), "history": history, "settings": settings}
+
+    if history:  # the run may have been killed after last.pth and before the others
+        keep_if_wanted(recipe, folder, state())
     here = {"device": runtime.describe(), "commit": setup.commit()}
     for epoch in range(len(history), recipe.epochs):
         start = time.monotonic()
@@ -276,11 +292,7 @@ def walk(
         numbers = {"epoch": epoch + 1, **numbers, "seconds": round(time.monotonic() - start, 2)}
         setup.log(" ".join(f"{key} {value:.4g}" for key, value in numbers.items()))
         history.append(numbers | here)
-        state = {"model": (average.module if average else model).state_dict(), "epoch": epoch + 1, "history": history, "settings": settings}
-        if epoch + 1 in recipe.kept_epochs():
-            setup.save_checkpoint(folder / f"epoch-{epoch + 1:03d}.pth", state)
-        if kept_epoch(history, recipe.keep) is history[-1]:
-            setup.save_checkpoint(folder / "best.pth", state)
         to_resume = {"model": model.state_dict(), "average": average.state_dict()} if average else {}
-        setup.save_checkpoint(folder / "last.pth", state | to_resume | {"optimiser": optimiser.state_dict()})
+        setup.save_checkpoint(folder / "last.pth", state() | to_resume | {"optimiser": optimiser.state_dict()})
+        keep_if_wanted(recipe, folder, state())
     return history

@@ -6,10 +6,11 @@ import subprocess
 import sys
 
 import pytest
+import torch
 from conftest import draw_small
 
 from common import data as data_module
-from common import locks
+from common import locks, setup, training
 from common.setup import ROOT, UsageError
 from hw1 import p1_recipes, p1_train
 
@@ -53,6 +54,37 @@ def test_a_second_training_ends_with_one_line_and_touches_nothing(tmp_path):
     assert second.returncode == 2 and said.startswith(f"error: pid {holder.pid} on ") and said.count("\n") == 1, said
     assert [path.name for path in folder.iterdir()] == [".lock"]
     holder.communicate("\n")
+
+
+def test_best_is_the_epoch_of_the_history_when_a_kill_came_between_two_files(tmp_path, monkeypatch):
+    recipe, save = training.Recipe("linear", epochs=3), setup.save_checkpoint
+    runtime = setup.Runtime(torch.device("cpu"), False)
+
+    def walk(resuming: bool, accuracies: list[float], end_after: int) -> list[dict]:
+        """Train with these accuracies, and end in the place of the kill after so many files."""
+        model, files = torch.nn.Linear(1, 1), []
+
+        def one_epoch(epoch: int) -> dict:
+            model.weight.data.fill_(accuracies[epoch])
+            return {"train_loss": 1.0, "validation_accuracy": accuracies[epoch]}
+
+        def saved(path, state) -> None:
+            save(path, state)
+            files.append(path.name)
+            if len(files) == end_after:
+                raise KeyboardInterrupt
+
+        with monkeypatch.context() as patch:
+            patch.setattr(setup, "save_checkpoint", saved)
+            return training.walk(recipe, model, training.make_optimiser(model, recipe), tmp_path, {}, runtime, resuming, one_epoch)
+
+    for end_after in (1, 2, 3, 4):
+        with pytest.raises(KeyboardInterrupt):
+            walk(False, [0.5, 0.9, 0.1], end_after)
+        history = walk(True, [0.5, 0.4, 0.3], 99)  # as on a GPU: an epoch that is repeated is not quite the same
+        best = setup.load_checkpoint(tmp_path / "best.pth", "")
+        kept = training.kept_epoch(history, "accuracy")
+        assert best["history"][-1] == kept and best["model"]["weight"].item() == pytest.approx(kept["validation_accuracy"])
 
 
 def test_a_second_run_waits_for_a_cache_and_decodes_nothing(tmp_path, monkeypatch):
