@@ -17,13 +17,13 @@ try:
 except ImportError:  # Windows: nothing is locked there
     fcntl = None
 
-_kept: dict[Path, int] = {}  # the descriptors of the locks that this process has until it ends
+_kept: list[int] = []  # the descriptors of the locks that this process has until it ends
 
 
 def _release_in_child() -> None:
     # A worker process that survives a killed training for seconds must not keep its folder locked.
     while _kept:
-        os.close(_kept.popitem()[1])
+        os.close(_kept.pop())
 
 
 if hasattr(os, "register_at_fork"):
@@ -82,11 +82,11 @@ def this_process() -> str:
 
 def keep(folder: Path) -> None:
     """Lock a folder for this process until it ends. Raises UsageError that says who works in it, or that it cannot be locked."""
-    path = folder.resolve() / ".lock"
-    if path in _kept and is_at(_kept[path], path):
+    path = folder / ".lock"
+    if any(is_at(file, path) for file in _kept):  # of an earlier training here, perhaps under another name of the folder
         return
     try:
-        _kept[path] = acquire(path, f"works in {folder}; wait for its end, or give another --out", wait=False)
+        _kept.append(acquire(path, f"works in {folder}; wait for its end, or give another --out", wait=False))
     except OSError as error:
         raise UsageError(f"cannot lock {path}: {error.strerror}; choose another --out") from error
 

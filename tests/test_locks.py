@@ -37,6 +37,9 @@ def test_a_training_folder_has_one_run_and_names_it(tmp_path):
     holder.wait()
     locks.keep(tmp_path)  # a killed run leaves nothing that has to be removed
     locks.keep(tmp_path)
+    tmp_path.rename(renamed := tmp_path.with_name("renamed"))
+    locks.keep(renamed)
+    renamed.rename(tmp_path)
     assert f"pid {os.getpid()} on " in (tmp_path / ".lock").read_text()
     held = other(HOLD, tmp_path)
     assert held.wait() == 1 and f"pid {os.getpid()} " in held.stderr.read()
