@@ -30,7 +30,7 @@ from tqdm import tqdm
 from common import locks, synthetic
 from common.cli import remove_leftovers, temporary_name
 from common.files import image_files, listed_files, read_csv, refuse, system_name, whole_number
-from common.setup import ROOT, UsageError, load_checkpoint, log, one_process_first, rank, save_checkpoint, world_size
+from common.setup import ROOT, UsageError, load_checkpoint, log, one_process_first, rank, world_size, write_checkpoint
 
 P1_CLASSES, P1_SIZE = 50, 32
 MOST_PIXELS = 120_000_000  # of a picture that is read: 360 MB decoded
@@ -104,15 +104,16 @@ def locate(data: str | None, layout: str, draw) -> tuple[Path, str]:
         return folder / layout, Path(layout).name
     if data != "synthetic":
         log(f"data: no {layout} in {folder}: using the synthetic stand-in")
-    stand_in = cache_folder() / "synthetic" / synthetic.version(draw) / layout
+    version = cache_folder() / "synthetic" / synthetic.version(draw)
+    stand_in = version / layout
+    with contextlib.suppress(OSError):
+        os.utime(version)  # in use: see drop_oldest
     with one_process_first():
         if not stand_in.exists():
             with locks.alone(stand_in, f"drawing the stand-in for {layout}"):
                 if not stand_in.exists():
                     log(f"data: drawing the stand-in for {layout}")
                     draw(stand_in)
-    with contextlib.suppress(OSError):
-        os.utime(stand_in.parents[len(Path(layout).parts) - 1])  # in use: see drop_oldest
     return stand_in, "synthetic"
 
 
@@ -232,7 +233,7 @@ def from_cache(path: Path, key: str, doing: str, make: Callable[[], dict]) -> di
             return state
         state = make()
         with contextlib.suppress(UsageError):  # a cache that cannot be written costs time only
-            save_checkpoint(path, state | {"key": key})
+            write_checkpoint(path, state | {"key": key})
             drop_oldest()
         return state
 

@@ -241,13 +241,18 @@ def synchronise_buffers(model: nn.Module) -> None:
 
 
 def save_checkpoint(path: Path, state: dict) -> None:
-    """Write `state` (tensors, numbers, strings, lists, dicts) whole or not at all, synced to the disk; rank 0 only."""
+    """What `write_checkpoint` does, on rank 0 only."""
     if rank() == 0:
-        with replacing(path, synced=True) as temporary, open(temporary, "wb") as file:
-            try:
-                torch.save(state, file)
-            except RuntimeError as error:  # of torch's writer, which closes its file even after the disk was full
-                raise (error.__context__ if isinstance(error.__context__, OSError) else error) from None
+        write_checkpoint(path, state)
+
+
+def write_checkpoint(path: Path, state: dict) -> None:
+    """Write `state` (tensors, numbers, strings, lists, dicts) whole or not at all, synced to the disk."""
+    with replacing(path, synced=True) as temporary, open(temporary, "wb") as file:
+        try:
+            torch.save(state, file)
+        except RuntimeError as error:  # of torch's writer, which closes its file even after the disk was full
+            raise (error.__context__ if isinstance(error.__context__, OSError) else error) from None
 
 
 def load_checkpoint(path: Path, remedy: str) -> dict:

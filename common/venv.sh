@@ -13,12 +13,13 @@ make_venv() {
   venv="$root/.venv" lock="$root/.venv.lock" python="$root/.venv/bin/python"
   is_installed "$@" && return
   { exec 9<>"$lock"; } 2>/dev/null || fail "cannot write $lock; unpack the repository where you may write"
-  local locker=$python
+  local locker=$python wait='import signal; signal.signal(signal.SIGINT, signal.SIG_DFL)' # Ctrl-C without a traceback
+  wait+='; from common import locks; locks.lock(9, "which is setting up .venv", wait=True)'
   "$python" -c '' 2>/dev/null || {
     require_python
     locker=python3
   }
-  (cd "$root" && "$locker" -c 'import signal; signal.signal(signal.SIGINT, signal.SIG_DFL); from common import locks; locks.lock(9, "which is setting up .venv", wait=True)') || exit $?
+  PYTHONPATH="$root" "$locker" -c "$wait" || exit $?
   is_installed "$@" || set_up "$@"
   exec 9>&-
 }

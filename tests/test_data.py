@@ -103,6 +103,16 @@ def test_what_is_read_counts_as_used(tmp_path, monkeypatch):
     os.utime(kept, (0, 0))
     decodes(monkeypatch, files, 32)
     assert time.time() - kept.stat().st_mtime < 100
+    for _ in range(2):
+        folder, _ = data_module.locate("synthetic", "hw0_data", lambda folder: folder.mkdir(parents=True))
+        assert time.time() - folder.parent.stat().st_mtime < 100
+        os.utime(folder.parent, (0, 0))
+
+
+def test_every_rank_fills_the_cache(tmp_path, monkeypatch):
+    files = data_module.image_files(draw_small(tmp_path, 1, 1) / "train_50", (".png",))
+    monkeypatch.setattr("common.setup.rank", lambda: 1)  # whichever has the lock first decodes, and the others read
+    assert [decodes(monkeypatch, files, 32) for _ in range(2)] == [50, 0]
 
 
 def test_missing_set_falls_back_and_says_so(tmp_path, capsys, monkeypatch):
