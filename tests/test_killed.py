@@ -28,5 +28,6 @@ def test_leftovers_of_ended_processes_are_removed(tmp_path):
     (tmp_path / f".b.txt.elsewhere.{ended.pid}.part").write_text("of another machine, where it may run")
     with setup.replacing(tmp_path / "a[1].txt") as temporary:
         temporary.write_text("whole")
+    assert temporary.name == f".a[1].txt.{HOST}.{os.getpid()}.part"  # or the next run would not know whose it is
     names = {path.name for path in tmp_path.iterdir()}
     assert names == {"a[1].txt", f".a[1].txt.{HOST}.{os.getppid()}.part", f".b.txt.elsewhere.{ended.pid}.part"}

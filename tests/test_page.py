@@ -117,7 +117,7 @@ def test_everything_is_escaped(tmp_path):
     fields = dict.fromkeys(("title", "command", "reported", "script", "device", "commit", "weights"), hostile)
     more = {field: {hostile: hostile, "name": hostile} for field in ("reproduced", "settings", "versions", "data")}
     (tmp_path / "a&'b.png").write_bytes(b"")
-    write(tmp_path, "f22a 1.2", claims=claims, tables=[table], files=[hostile, "a&'b.png"], **fields, **more)
+    write(tmp_path, "f22a 1.2", claims=claims, tables=[table], files=[hostile.replace("/", ""), "a&'b.png"], **fields, **more)
     write(tmp_path, "f99<i> 1")
     parsed = read(tmp_path)
     assert "<script" not in (tmp_path / "index.html").read_text()
