@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from common import setup, training
 from common.augment import Pipeline
-from common.data import Labelled, Splits, batches
+from common.data import Labelled, Splits, batches, shares
 from common.feed import feed, resident
 
 
@@ -83,8 +83,8 @@ def evaluate(model: nn.Module, split: Labelled, pipeline: Pipeline, batch_size: 
     model.eval()
     setup.synchronise_buffers(model)
     loss, correct, nothing = 0.0, 0.0, torch.empty(0, 0)
-    parts = torch.arange(setup.rank(), len(split), setup.world_size()).split(batch_size)
-    for images, target, _ in feed(split, pipeline, ((index, nothing, 1.0) for index in parts), runtime):
+    steps = ((index, nothing, 1.0) for index in shares(len(split), batch_size))
+    for images, target, _ in feed(split, pipeline, steps, runtime):
         logits = model(images)
         loss += F.cross_entropy(logits, target, reduction="sum").double()
         correct += (logits.max(1).indices == target).sum()
@@ -104,9 +104,12 @@ def over_views(model: nn.Module, x: Tensor, count: int = 10) -> Tensor:
 
 @setup.evaluation()
 def predict(model: nn.Module, images: Tensor, pipeline: Pipeline, runtime: setup.Runtime, views: int = 10) -> Tensor:
-    """Logits (N, classes), on the CPU, of images (N, 3, H, W) of 0 to 255: the mean over so many views."""
-    batches = (pipeline(some.to(runtime.device), torch.empty(0, 0)) for some in images.split(250))
-    return torch.cat([over_views(model, x, views).cpu() for x in batches])
+    """Logits (N, classes), on the CPU, of images (N, 3, H, W) of 0 to 255: the mean over so many views. The processes share the work."""
+
+    def logits(some: Tensor) -> Tensor:
+        return over_views(model, pipeline(some.to(runtime.device), torch.empty(0, 0)), views).cpu()
+
+    return torch.cat(setup.shared(logits, images.split(250)))
 
 
 def train(model: nn.Module, recipe, splits: Splits, pipeline: Pipeline, folder: Path, settings: dict, runtime: setup.Runtime, args) -> list:

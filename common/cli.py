@@ -14,6 +14,8 @@ import re
 import shutil
 import sys
 import tempfile
+import time
+import traceback
 import zlib
 from pathlib import Path
 
@@ -39,7 +41,7 @@ class Parser(argparse.ArgumentParser):
         super().__init__(formatter_class=argparse.RawDescriptionHelpFormatter, **options)
 
     def error(self, message: str):
-        self.exit(2, f"error: {message}; {self.prog} --help shows the options\n")
+        self.exit(2, f"error: {message}; {self.prog} --help shows the options\n" if is_first_to_fail() else None)
 
 
 def add_common_arguments(parser: argparse.ArgumentParser) -> None:
@@ -104,29 +106,57 @@ def grading_parser(description: str, weights: str, default: Path | None = None) 
 
 
 def run(main, args: argparse.Namespace) -> None:
-    """Call `main(args)` and leave the process with exit code 0, 1 (failure), 2 (wrong use, one line on stderr) or 130 (Ctrl-C)."""
-    code = 0
+    """Call `main(args)` and leave the process with exit code 0, 1 (failure), 2 (wrong use, one line on stderr) or 130 (Ctrl-C).
+
+    Of several processes the one that fails first says why. Its end breaks the connection to the others, which then end too, silently.
+    """
+    code, words = 0, ""
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="backslashreplace")  # names of files may hold bytes that are no UTF-8
     try:
         main(args)
     except UsageError as error:
-        code = 2
-        if int(os.environ.get("RANK", 0)) == 0:
-            print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        code, words = 2, f"error: {' '.join(str(error).split())}"
     except Incomplete as error:
-        code = 1
-        print(f"error: {error}", file=sys.stderr)
+        code, words = 1, f"error: {error}"
     except KeyboardInterrupt:
-        code = 130
-        print("interrupted; what was complete has been kept", file=sys.stderr)
-    finally:
-        dist = sys.modules.get("torch.distributed")
-        if dist and dist.is_initialized() and code == 0:
-            dist.destroy_process_group()
+        code, words = 130, "interrupted; what was complete has been kept"
+    except Exception:
+        if not joined():
+            raise
+        code, words = 1, traceback.format_exc().rstrip()
+    if words and is_first_to_fail():
+        print(words, file=sys.stderr, flush=True)
     sys.stdout.flush()
+    if joined():
+        if code:
+            os._exit(code)  # at once: what torch does at an ordinary end may wait for the other processes
+        joined().destroy_process_group()
     if code:
         sys.exit(code)
+
+
+GRACE = 3  # seconds that a process which fails later leaves the first one to say why: torchrun ends all when it sees one end
+
+
+def joined():
+    """torch.distributed, if this process has joined others; else None."""
+    dist = sys.modules.get("torch.distributed")
+    return dist if dist and dist.is_initialized() else None
+
+
+def is_first_to_fail() -> bool:
+    """Whether no other process has failed before this one; if one has, this waits a little. Before they join, rank 0 is the first."""
+    first = int(os.environ.get("RANK", 0)) == 0
+    if dist := joined():
+        try:
+            first = dist.distributed_c10d._get_default_store().add("failed", 1) == 1
+        except RuntimeError:  # the store has gone with the process that kept it
+            first = False
+    if not first:
+        with contextlib.suppress(KeyboardInterrupt):  # torchrun's, after the user's
+            time.sleep(GRACE)
+    return first
 
 
 # ---- outputs ----

@@ -30,7 +30,7 @@ from tqdm import tqdm
 from common import locks, synthetic
 from common.cli import remove_leftovers, temporary_name
 from common.files import image_files, listed_files, read_csv, refuse, system_name, whole_number
-from common.setup import ROOT, UsageError, load_checkpoint, log, one_process_first, rank, world_size, write_checkpoint
+from common.setup import ROOT, UsageError, from_rank_zero, load_checkpoint, log, one_process_first, rank, world_size, write_checkpoint
 
 P1_CLASSES, P1_SIZE = 50, 32
 MOST_PIXELS = 120_000_000  # of a picture that is read: 360 MB decoded
@@ -94,16 +94,14 @@ def cache_folder() -> Path:
 def locate(data: str | None, layout: str, draw) -> tuple[Path, str]:
     """Find a course folder such as 'hw1_data/p1_data' below `--data`, or have `draw(folder)` make its stand-in.
 
-    Returns the folder and the data's name ('p1_data' or 'synthetic'). Raises UsageError if a folder the user named is missing or empty.
+    Returns the folder and the data's name ('p1_data' or 'synthetic'). The first process's choice is that of all. Raises UsageError if a
+    folder the user named is missing or empty, or if what the first process has found is not on another's machine.
     """
     folder = Path(data or ROOT / "data")
-    if data not in (None, "synthetic") and not (folder.is_dir() and any(folder.iterdir())):
-        state = "is empty" if folder.is_dir() else "is not a folder"
-        raise UsageError(f"--data {data} {state}; name the folder that holds {layout}, or 'synthetic'")
-    if data != "synthetic" and (folder / layout).exists():
+    if from_rank_zero(lambda: is_there(data, folder, layout)):
+        if not (folder / layout).exists():
+            raise UsageError(f"no {layout} in {folder} of process {rank()}, but in the first's; copy it there, or give --data synthetic")
         return folder / layout, Path(layout).name
-    if data != "synthetic":
-        log(f"data: no {layout} in {folder}: using the synthetic stand-in")
     version = cache_folder() / "synthetic" / synthetic.version(draw)
     stand_in = version / layout
     with contextlib.suppress(OSError):
@@ -115,6 +113,17 @@ def locate(data: str | None, layout: str, draw) -> tuple[Path, str]:
                     log(f"data: drawing the stand-in for {layout}")
                     draw(stand_in)
     return stand_in, "synthetic"
+
+
+def is_there(data: str | None, folder: Path, layout: str) -> bool:
+    """Whether `folder`, which `--data` stands for, holds the course folder. Raises UsageError if the user named a missing or empty one."""
+    if data not in (None, "synthetic") and not (folder.is_dir() and any(folder.iterdir())):
+        state = "is empty" if folder.is_dir() else "is not a folder"
+        raise UsageError(f"--data {data} {state}; name the folder that holds {layout}, or 'synthetic'")
+    found = data != "synthetic" and (folder / layout).exists()
+    if data != "synthetic" and not found:
+        log(f"data: no {layout} in {folder}: using the synthetic stand-in")
+    return found
 
 
 # ---- one image, one folder ----
@@ -351,12 +360,15 @@ def load_annotations(path: Path, images: Path | None = None) -> Labelled:
 # ---- batches ----
 
 
-def batches(size: int, batch_size: int, generator: torch.Generator, draws: int = 0) -> Iterator[tuple[Tensor, Tensor, float]]:
+def batches(
+    size: int, batch_size: int, generator: torch.Generator, draws: int = 0, amounts: Tensor | None = None
+) -> Iterator[tuple[Tensor, Tensor, float]]:
     """Walk once over `size` examples in the generator's random order, `batch_size` at a time over all processes.
 
     Yields (index, u, weight): this process's share of the batch's indices, as many rows of `draws` uniform numbers in [0, 1) for the
-    augmentation, and the factor for the mean loss of the share, so that the average over processes is the mean over the batch. Order and
-    numbers do not depend on the number of processes. A last batch of fewer than two images per process is left out (batch norm).
+    augmentation, and the factor for the mean loss of the share, so that the average over processes is the mean over the batch. `amounts`
+    (size,) is how much of what the loss is a mean over each example has, such as tokens, if not one each. Order and numbers do not depend
+    on the number of processes. A last batch of fewer than two images per process is left out (batch norm).
     """
     if batch_size < 2 * world_size():
         raise UsageError(f"--batch-size {batch_size} is fewer than two images for each of {world_size()} processes; give a larger one")
@@ -367,4 +379,11 @@ def batches(size: int, batch_size: int, generator: torch.Generator, draws: int =
         u = torch.rand(len(index), draws, generator=generator)
         if len(index) >= 2 * world_size():
             mine = index[rank() :: world_size()]
-            yield mine, u[rank() :: world_size()], len(mine) * world_size() / len(index)
+            part, whole = (len(mine), len(index)) if amounts is None else (int(amounts[mine].sum()), int(amounts[index].sum()))
+            yield mine, u[rank() :: world_size()], part * world_size() / whole
+
+
+def shares(size: int, batch_size: int) -> tuple[Tensor, ...]:
+    """This process's part of the indices of `size` examples, `batch_size` at a time: what it evaluates; empty if others have them all."""
+    mine = torch.arange(size)[rank() :: world_size()]
+    return mine.split(batch_size) if len(mine) else ()

@@ -8,6 +8,7 @@ from pathlib import Path
 from common import figures, locks, results, setup, training
 
 
+@setup.on_rank_zero
 def finish(args: argparse.Namespace, runtime: setup.Runtime, full, used, folder: Path, run: dict) -> dict:
     """Complete `run`, a training's history and settings, and write it as run.json beside its checkpoints; returns its content.
 
@@ -61,6 +62,7 @@ def both_fields(runs: dict[str, dict]) -> dict:
     }
 
 
+@setup.on_rank_zero
 def save_half(folder: Path, name: str, kept: dict, **more) -> Path:
     """Write best.pth in half precision as `name`, as the graders' script uses it, with the kept epoch's numbers and `more`."""
     state = setup.load_checkpoint(folder / "best.pth", "train again")

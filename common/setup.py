@@ -13,6 +13,7 @@ import platform
 import random
 import subprocess
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from common import small_maps
+from common import cli, small_maps
 from common.cli import (
     DEFAULT_OUT,
     ROOT,
@@ -33,7 +34,6 @@ from common.cli import (
     positive_int,
     replacing,
     run,
-    writable_folder,
 )
 
 __all__ = [  # cli.py's, which files that import torch anyway take from here
@@ -53,11 +53,15 @@ __all__ = [  # cli.py's, which files that import torch anyway take from here
 
 @dataclass(frozen=True)
 class Runtime:
-    """Where and how the networks of this process run; `workers` is the number of processes that prepare its images."""
+    """Where and how the networks of this process run; `workers` is the number of processes that prepare its images.
+
+    `gpus` is the group over which several GPUs average their gradients.
+    """
 
     device: torch.device
     bf16: bool
     workers: int = 0
+    gpus: dist.ProcessGroup | None = None
 
     def autocast(self):
         """Mixed precision for a training step's forward pass."""
@@ -80,8 +84,8 @@ class Runtime:
             name = torch.cuda.get_device_name(self.device)
         else:
             name = f"{_cpu_name()}, {torch.get_num_threads()} threads"
-        processes = f", {world_size()} processes" if world_size() > 1 else ""
-        return f"{self.device.type} ({name}){processes}"
+        processes = dist.get_world_size() if dist.is_initialized() else 1
+        return f"{self.device.type} ({name})" + f", {processes} processes" * (processes > 1)
 
     def precision(self) -> str:
         """The training precision in words, for results."""
@@ -89,11 +93,14 @@ class Runtime:
 
 
 def start(args: argparse.Namespace) -> Runtime:
-    """Choose the device, join the process group if `torchrun` made one, seed everything.
+    """Join the other processes if `torchrun` started some, choose the device, seed everything.
 
-    Raises UsageError if `--device cuda` is asked for and there is none, or, before any work, if nothing can be written to `--out`.
+    Raises UsageError if `--device cuda` is asked for and there is none, if the processes' devices differ in kind, or, before any work, if
+    nothing can be written to `--out`.
     """
-    if getattr(args, "out", None) and int(os.environ.get("RANK", 0)) == 0:
+    if "WORLD_SIZE" in os.environ and not dist.is_initialized():
+        dist.init_process_group("gloo", timeout=PATIENCE)
+    if getattr(args, "out", None):
         writable_folder(Path(args.out))
     cuda = torch.cuda.is_available()
     if args.device == "cuda" and not cuda:
@@ -104,10 +111,11 @@ def start(args: argparse.Namespace) -> Runtime:
         torch.cuda.set_device(device)
         torch.set_float32_matmul_precision("high")
         torch.backends.cudnn.benchmark = torch.backends.cudnn.allow_tf32 = True
-    if "WORLD_SIZE" in os.environ and not dist.is_initialized():
-        dist.init_process_group("nccl" if device.type == "cuda" else "gloo", device_id=device if device.type == "cuda" else None)
+    if (kind := from_rank_zero(lambda: device.type)) != device.type:
+        raise UsageError(f"--device {args.device} is {device.type} in process {rank()} and {kind} in the first; give --device cpu")
+    gpus = dist.new_group(backend="nccl") if device.type == "cuda" and dist.is_initialized() else None
     seed_everything(args.seed)
-    return Runtime(device, device.type == "cuda" or _cpu_has_bf16(), worker_count(getattr(args, "workers", None), device))
+    return Runtime(device, device.type == "cuda" or _cpu_has_bf16(), worker_count(getattr(args, "workers", None), device), gpus)
 
 
 MOST_WORKERS = 8  # that --workers stands for: some more cores have the network's process and its thread for pinned memory
@@ -167,15 +175,18 @@ def _cpu_name() -> str:
 
 # ---- several processes ----
 
+PATIENCE = timedelta(days=1)  # while rank 0 works alone; gloo notices at once if it ends
+_alone = False  # whether this is rank 0 at work while the others wait
+
 
 def rank() -> int:
-    """This process's number, 0 without torchrun."""
-    return dist.get_rank() if dist.is_initialized() else 0
+    """This process's number, 0 without torchrun and for a process that works alone."""
+    return dist.get_rank() if dist.is_initialized() and not _alone else 0
 
 
 def world_size() -> int:
-    """The number of processes, 1 without torchrun."""
-    return dist.get_world_size() if dist.is_initialized() else 1
+    """The number of processes, 1 without torchrun and for a process that works alone."""
+    return dist.get_world_size() if dist.is_initialized() and not _alone else 1
 
 
 def log(*words) -> None:
@@ -188,17 +199,30 @@ def total(*counts: torch.Tensor | float) -> list[float]:
     """Each count (a scalar) summed over all processes."""
     summed = torch.stack([torch.as_tensor(count, dtype=torch.float64).cpu() for count in counts])
     if world_size() > 1:
-        summed = summed.to("cuda" if dist.get_backend() == "nccl" else "cpu")
         dist.all_reduce(summed)
     return summed.tolist()
 
 
 def from_rank_zero(read):
-    """What `read()` returns on rank 0, on all processes: files may lie on the first machine alone."""
+    """What `read()` returns on rank 0, or the UsageError or Incomplete that it raises, on all processes.
+
+    Files may lie on the first machine alone. While rank 0 reads it is one process of one, so that nothing in `read` waits for the others.
+    """
+    global _alone
     if world_size() == 1:
         return read()
-    box = [read() if rank() == 0 else None]
+    box = [None, None]
+    if rank() == 0:
+        _alone = True
+        try:
+            box[0] = read()
+        except (UsageError, Incomplete) as error:
+            box[1] = error
+        finally:
+            _alone = False
     dist.broadcast_object_list(box, 0)
+    if box[1]:
+        raise box[1]
     return box[0]
 
 
@@ -207,17 +231,34 @@ def on_rank_zero(function):
     return functools.wraps(function)(lambda *args, **kwargs: from_rank_zero(lambda: function(*args, **kwargs)))
 
 
+writable_folder = on_rank_zero(cli.writable_folder)
+
+
+def shared(function, pieces) -> list:
+    """`function` of each of the pieces, in order: each process does some of them, and has what the others found, too.
+
+    For what takes long and must not differ between processes; results lie on the CPU.
+    """
+    mine = [function(piece) for piece in pieces[rank() :: world_size()]]
+    if world_size() == 1:
+        return mine
+    found = [None] * world_size()
+    dist.all_gather_object(found, mine)
+    return [found[i % world_size()][i // world_size()] for i in range(len(pieces))]
+
+
 @contextlib.contextmanager
 def one_process_first():
-    """The body runs on each machine's first process, then on its others: the first fills a cache that the others read."""
+    """The body runs on each machine's first process, then on its others: the first fills a cache that the others read.
+
+    If it fails on the first, the others do not try.
+    """
     first = int(os.environ.get("LOCAL_RANK", 0)) == 0
     if world_size() > 1 and not first:
         dist.barrier()
-    try:
-        yield
-    finally:
-        if world_size() > 1 and first:
-            dist.barrier()
+    yield
+    if world_size() > 1 and first:
+        dist.barrier()
 
 
 def parallel(model: nn.Module, runtime: Runtime) -> nn.Module:
@@ -225,16 +266,18 @@ def parallel(model: nn.Module, runtime: Runtime) -> nn.Module:
     if world_size() == 1:
         return model
     if runtime.device.type == "cuda":
-        model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
-        return nn.parallel.DistributedDataParallel(model, device_ids=[runtime.device])
+        model = nn.SyncBatchNorm.convert_sync_batchnorm(model, runtime.gpus)
+        return nn.parallel.DistributedDataParallel(model, device_ids=[runtime.device], process_group=runtime.gpus)
     return nn.parallel.DistributedDataParallel(model)
 
 
 def synchronise_buffers(model: nn.Module) -> None:
     """Give every process rank 0's buffers (batch norm's running statistics), so that all evaluate and keep the same network."""
     if world_size() > 1:
-        for buffer in model.buffers():
-            dist.broadcast(buffer, 0)
+        buffers = list(model.buffers())
+        values = from_rank_zero(lambda: [buffer.cpu() for buffer in buffers])
+        for buffer, value in zip(buffers, values, strict=True):
+            buffer.copy_(value)
 
 
 # ---- checkpoints ----
@@ -275,6 +318,9 @@ def load_checkpoint(path: Path, remedy: str) -> dict:
     if not isinstance(state, dict):
         raise UsageError(f"checkpoint {path} holds a {type(state).__name__}, not a dict; {remedy}")
     return unwrapped(state)
+
+
+load_checkpoint_for_all = on_rank_zero(load_checkpoint)  # which may lie on the first machine alone
 
 
 def text_in_place_of_weights(path: Path) -> str:

@@ -132,6 +132,7 @@ def starting_weights(args: argparse.Namespace, recipe) -> str:
     return weights
 
 
+@setup.on_rank_zero
 def published_weights(name: str, published) -> dict[str, torch.Tensor]:
     """The file behind `published`, an entry of torchvision's weights, or None if `name` has none.
 
@@ -162,7 +163,7 @@ def load_trained(path: Path, build: Callable, networks, script: str, runtime: se
     `build(settings)` makes the network that the checkpoint's settings name, one of `networks`. Raises UsageError, with `remedy`, if the
     file is missing, damaged, no checkpoint of the script, or of another network.
     """
-    state = setup.load_checkpoint(path, remedy)
+    state = setup.load_checkpoint_for_all(path, remedy)
     settings = state.get("settings", {})
     if "model" not in state or not isinstance(settings, dict) or settings.get("network") not in networks:
         raise setup.UsageError(f"{path} is no checkpoint of {script}; {remedy}")
@@ -249,6 +250,14 @@ def keep_if_wanted(recipe, folder: Path, state: dict) -> None:
         setup.save_checkpoint(folder / "best.pth", state)
 
 
+def refuse_other_settings(settings: dict) -> None:
+    """Raises UsageError in a process whose settings are not the first one's: each would train on its own data, or in its own precision."""
+    first = setup.from_rank_zero(lambda: settings)
+    if different := [name for name in settings if settings[name] != first.get(name)]:
+        what = "; ".join(f"{name} {settings[name]}, in the first {first.get(name)}" for name in different)
+        raise setup.UsageError(f"process {setup.rank()} has {what}; give all machines the same files and options")
+
+
 def walk(
     recipe,
     model: nn.Module,
@@ -269,8 +278,9 @@ def walk(
     Writes last.pth with the optimiser, then the recipe's kept epochs as epoch-NNN.pth and best.pth, which are of the history whenever
     the run is killed and resumed. Returns the history, a dict an epoch.
     The folder is this run's until its process ends. Raises Incomplete if the training loss is no longer finite, UsageError if another run
-    works in the folder, and what `resume` and `start_over` raise.
+    works in the folder, and what `resume`, `start_over` and `refuse_other_settings` raise.
     """
+    refuse_other_settings(settings)
     setup.from_rank_zero(lambda: locks.keep(folder))
     if resuming:
         history = resume(folder, model, optimiser, average, settings)

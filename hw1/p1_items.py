@@ -34,25 +34,25 @@ COMPARED = {  # what each report's item 1.4 is about
 }
 
 
-@setup.on_rank_zero
 def write(args: argparse.Namespace, runtime: setup.Runtime, recipe: Recipe, folder: Path, run: dict, validation: Labelled) -> dict:
     """Complete `run`, its history and settings, write it as run.json, and write the model's items; returns run.json's content."""
     run = runs.finish(args, runtime, p1_recipes.recipe(args.report, args.model), recipe, folder, run)
     if args.report is None:
-        write_ours(args, runtime, run, folder, validation)
+        write_ours(args, runtime, run, graders_accuracy(runs.save_half(folder, "p1.pth", run["kept"]), runtime, validation))
     else:
         write_accuracy(args, runtime, run["settings"]["data"])
         (write_model_a if args.model == "A" else write_model_b)(args, runtime, run)
     return run
 
 
-def write_ours(args: argparse.Namespace, runtime: setup.Runtime, run: dict, folder: Path, validation: Labelled) -> None:
-    """A network of ours, and p1.pth, the form in which the graders' script uses it."""
-    settings, path = run["settings"], runs.save_half(folder, "p1.pth", run["kept"])
+@setup.on_rank_zero
+def write_ours(args: argparse.Namespace, runtime: setup.Runtime, run: dict, graders: float) -> None:
+    """A network of ours; `graders` is the accuracy of p1.pth, the form in which the graders' script uses it."""
+    settings = run["settings"]
     start = "random" if settings["weights"] == "none" else "ImageNet"
     title = f"our own model, {settings['network']} from {start} weights at {settings['image_size']} px"
     reproduced = {"accuracy": run["kept"]["validation_accuracy"], "loss": run["kept"]["validation_loss"]}
-    reproduced[f"accuracy of p1.pth (half precision, mean over {settings['views']} views)"] = graders_accuracy(path, runtime, validation)
+    reproduced[f"accuracy of p1.pth (half precision, mean over {settings['views']} views)"] = graders
     results.write_result(
         args,
         runtime,
@@ -73,6 +73,7 @@ def graders_accuracy(path: Path, runtime: setup.Runtime, validation: Labelled) -
     return metrics.accuracy(logits.max(1).indices, validation.target)
 
 
+@setup.on_rank_zero
 def write_accuracy(args: argparse.Namespace, runtime: setup.Runtime, data: dict) -> None:
     """Item 1.2 from the run.json of both models, as far as they have been trained in the same form on the same data."""
     both = runs.of_both_models(args, p1_recipes.run_folder, data)
@@ -98,6 +99,7 @@ def setting_rows(report: str, model: str, run: dict) -> tuple[dict, dict]:
     return stated, done | ({"weights": "ImageNet"} if done["weights"] == "default" else {})
 
 
+@setup.on_rank_zero
 def write_model_a(args: argparse.Namespace, runtime: setup.Runtime, run: dict) -> None:
     """Item 1.3: model A's settings beside the report's, and its learning curve."""
     reported, reproduced = setting_rows(args.report, "A", run)
@@ -116,6 +118,7 @@ def write_model_a(args: argparse.Namespace, runtime: setup.Runtime, run: dict) -
     )
 
 
+@setup.on_rank_zero
 def write_model_b(args: argparse.Namespace, runtime: setup.Runtime, run: dict) -> None:
     """Item 1.4: model B's settings, its learning curve, and how its modules differ from model A's."""
     reported, reproduced = setting_rows(args.report, "B", run)

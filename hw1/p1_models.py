@@ -8,7 +8,7 @@ from torchvision import models
 
 from common import pretrained, setup, training
 from common.data import P1_CLASSES
-from common.setup import load_checkpoint, load_weights
+from common.setup import load_checkpoint_for_all, load_weights
 
 
 class SmallCNN(nn.Module):
@@ -82,7 +82,7 @@ def build(name: str, weights: str = "none") -> nn.Module:
         state = pretrained.load_published(name, model) if name in TIMM else training.published_weights(name, published)
         load_backbone(model, state, Path(name))
     elif weights != "none":
-        state = load_checkpoint(Path(weights), f"--weights takes none, default or a state dict of {name}")
+        state = load_checkpoint_for_all(Path(weights), f"--weights takes none, default or a state dict of {name}")
         load_backbone(model, pretrained.in_timm_names(state, model, Path(weights)), Path(weights))
     return model
 

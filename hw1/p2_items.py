@@ -10,12 +10,13 @@ from hw1.p2_data import Tiles
 from hw1.p2_recipes import Recipe
 
 
-@setup.on_rank_zero
 def write(args: argparse.Namespace, runtime: setup.Runtime, recipe: Recipe, folder: Path, run: dict, validation: Tiles) -> dict:
     """Complete `run`, its history and settings, write it as run.json, and write the model's item; returns run.json's content."""
     run = runs.finish(args, runtime, p2_recipes.recipe(args.report, args.model), recipe, folder, run)
     if args.model == "best":
-        write_best(args, runtime, run, folder, validation)
+        model, _ = p2_models.load_trained(runs.save_half(folder, "p2.pth", run["kept"]), runtime, "train again")
+        plain, turned = (p2_models.evaluate(model, validation, runtime, turns) for turns in (False, True))
+        write_best(args, runtime, run, plain, turned)
     else:
         write_miou(args, runtime, run["settings"]["data"])
     return run
@@ -30,11 +31,10 @@ def iou_table(kept: dict[str, dict]) -> dict:
     return {"title": "IoU of each class", "header": ["", *CLASSES[:SCORED]], "rows": rows}
 
 
-def write_best(args: argparse.Namespace, runtime: setup.Runtime, run: dict, folder: Path, validation: Tiles) -> None:
-    """Our own model, and p2.pth, the form in which the graders' script uses it: its mIoU without and with --tta."""
+@setup.on_rank_zero
+def write_best(args: argparse.Namespace, runtime: setup.Runtime, run: dict, plain: dict, turned: dict) -> None:
+    """Our own model; `plain` and `turned` are of p2.pth, the form in which the graders' script uses it, without and with --tta."""
     title = "our own segmentation model from random weights"
-    model, _ = p2_models.load_trained(runs.save_half(folder, "p2.pth", run["kept"]), runtime, "train again")
-    plain, turned = (p2_models.evaluate(model, validation, runtime, turns) for turns in (False, True))
     results.write_result(
         args,
         runtime,
@@ -53,6 +53,7 @@ def write_best(args: argparse.Namespace, runtime: setup.Runtime, run: dict, fold
     )
 
 
+@setup.on_rank_zero
 def write_miou(args: argparse.Namespace, runtime: setup.Runtime, data: dict) -> None:
     """The item from the run.json of both models, as far as they have been trained in the same form on the same data."""
     both = runs.of_both_models(args, p2_recipes.run_folder, data)

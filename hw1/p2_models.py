@@ -15,8 +15,9 @@ from torchvision.ops import FeaturePyramidNetwork
 
 from common import setup, training
 from common.augment import Normalise
+from common.data import shares
 from common.metrics import class_iou, confusion_matrix
-from common.setup import load_checkpoint, load_weights
+from common.setup import load_checkpoint_for_all, load_weights
 from hw1.p2_classes import CLASSES, SCORED, UNKNOWN
 from hw1.p2_data import Tiles
 
@@ -127,7 +128,8 @@ def build(name: str, weights: str = "none") -> nn.Module:
     if weights == "default":
         load_start(model, name, training.published_weights(name, PUBLISHED.get(name)), Path(name))
     elif weights != "none":
-        load_start(model, name, load_checkpoint(Path(weights), f"--weights takes none, default or a state dict of {name}"), Path(weights))
+        remedy = f"--weights takes none, default or a state dict of {name}"
+        load_start(model, name, load_checkpoint_for_all(Path(weights), remedy), Path(weights))
     return model
 
 
@@ -204,7 +206,7 @@ def evaluate(model: nn.Module, tiles: Tiles, runtime: setup.Runtime, turns: bool
     model.eval()
     setup.synchronise_buffers(model)
     loss, confusion = 0.0, torch.zeros(OUTPUTS, OUTPUTS, dtype=torch.int64, device=runtime.device)
-    for index in torch.arange(setup.rank(), len(tiles), setup.world_size()).split(4):
+    for index in shares(len(tiles), 4):
         target = runtime.send(tiles.labels[index]).long()
         logits = logits_at(model, runtime.send(tiles.images[index]), tuple(target.shape[1:]), turns)
         loss += F.cross_entropy(logits, target, ignore_index=UNKNOWN, reduction="sum").double() / target[0].numel()

@@ -13,6 +13,7 @@ from hw1 import p3_data, p3_models, p3_recipes
 KINDS = {"A": "none", "B": "sl", "C": "ssl", "D": "sl", "E": "ssl"}  # supervised, self-supervised
 
 
+@setup.on_rank_zero
 def file_of(args: argparse.Namespace, source: p3_data.Source, setting: str) -> Path | None:
     """The file with the setting's backbone, None for A. Raises UsageError that says how to make it if it is missing."""
     kind = KINDS[setting]
@@ -29,6 +30,7 @@ def file_of(args: argparse.Namespace, source: p3_data.Source, setting: str) -> P
     return path
 
 
+@setup.on_rank_zero
 def is_there(args: argparse.Namespace, source: p3_data.Source, setting: str) -> bool:
     """Whether the setting's backbone is there, or it needs none."""
     with contextlib.suppress(setup.UsageError):
@@ -49,7 +51,7 @@ def load(path: Path | None, recipe) -> tuple[torch.nn.Module, int]:
     """The backbone, from a file or random, and the length of its features."""
     backbone, dim = p3_models.build_backbone(recipe.network, recipe.image_size)
     if path:
-        p3_models.load_backbone(backbone, setup.load_checkpoint(path, "name another file"), path)
+        p3_models.load_backbone(backbone, setup.load_checkpoint_for_all(path, "name another file"), path)
     return backbone, dim
 
 

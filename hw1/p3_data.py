@@ -17,7 +17,7 @@ from torch import Tensor
 
 from common.data import CIFAR_SIZE, Labelled, Splits, decode_folder, fitted, image_files, load_annotations, load_p1, locate, refuse
 from common.files import listed_files, read_csv, system_name, whole_number
-from common.setup import ROOT, UsageError, log
+from common.setup import ROOT, UsageError, from_rank_zero, log, on_rank_zero
 from hw1 import p3_synthetic
 
 LAYOUT = "hw1_data/p3_data"
@@ -43,7 +43,8 @@ def find(args: argparse.Namespace) -> Source:
             raise UsageError(f"--data-dir {args.data_dir} has no folder office; name the folder that holds mini/ and office/")
         return Source("p3_data", args.data_dir)
     data = Path(args.data or ROOT / "data")
-    if args.data != "synthetic" and not (data / LAYOUT).exists() and (data / CIFAR).exists() and (data / P1).exists():
+    has = from_rank_zero(lambda: {layout for layout in (LAYOUT, CIFAR, P1) if (data / layout).exists()})
+    if args.data != "synthetic" and has == {CIFAR, P1}:
         log(f"data: no {LAYOUT} in {data}: using hw2's p2_data and hw1's p1_data in its place")
         return Source(STAND_INS, data)
     folder, name = locate(args.data, LAYOUT, p3_synthetic.draw_p3)
@@ -90,16 +91,19 @@ def load_labelled(source: Source, size: int, excluded: set[str]) -> Labelled:
     return found.take(torch.tensor([i for i, name in enumerate(found.names) if name not in excluded]))
 
 
+@on_rank_zero
 def has_labels(source: Source) -> bool:
     """Whether the images to pre-train on have labels, as all but the course's have."""
     return source.name == STAND_INS or (source.folder / "mini/train.csv").exists()
 
 
+@on_rank_zero
 def digest(path: Path | None) -> str:
     """The first digits of a file's hash, so that what was made with it is not taken for what another made; 'none' without a file."""
     return hashlib.sha256(path.read_bytes()).hexdigest()[:12] if path else "none"
 
 
+@on_rank_zero
 def read_excluded(path: Path | None) -> set[str]:
     """The names in a csv's column `filename`, none without a file. Raises UsageError if it cannot be read or has no such column."""
     if path is None:

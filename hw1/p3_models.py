@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 from torchvision import models
 
-from common.setup import UsageError, load_weights
+from common.augment import Normalise, Pipeline
+from common.setup import Runtime, UsageError, load_weights, shared
 from hw1.p1_models import head_name, last_linear
 
 SMALL = 64  # pixels: up to here a ResNet's stem is a 3x3 convolution of stride 1
@@ -91,7 +92,8 @@ def load_backbone(model: nn.Module, state: dict[str, Tensor], path: Path) -> Non
     load_weights(model, {key: value for key, value in state.items() if key not in extra}, path)
 
 
-def features(backbone: nn.Module, batches) -> Tensor:
-    """The backbone's output for batches of images, in evaluation mode: (N, dim) on the CPU."""
+def features(backbone: nn.Module, images: Tensor, runtime: Runtime) -> Tensor:
+    """The backbone's output for images (N, 3, H, W) of 0 to 255, in evaluation mode: (N, dim) on the CPU; the processes share the work."""
     backbone.eval()
-    return torch.cat([backbone(x).cpu() for x in batches])
+    normalise = Pipeline(Normalise())
+    return torch.cat(shared(lambda some: backbone(normalise(some.to(runtime.device), torch.empty(0, 0))).cpu(), images.split(250)))

@@ -37,7 +37,6 @@ if __name__ == "__main__":
     ARGS = parse_args()  # before torch is imported: --help and a wrong argument answer at once
 
 import torch
-from torch import Tensor
 
 from common import classification, figures, results, runs, setup, training
 from common.augment import Normalise, Pipeline
@@ -75,12 +74,10 @@ def as_features(splits: Splits, backbone: torch.nn.Module, runtime: setup.Runtim
     """The splits with the frozen backbone's features (N, dim) in the place of images: computed once for all epochs."""
     runtime.place(backbone)
 
-    def feats(split: Labelled) -> Tensor:
-        batches = (NORMALISED(images.to(runtime.device), torch.empty(0, 0)) for images in split.images.split(250))
-        return p3_models.features(backbone, batches)
+    def feats(split: Labelled) -> Labelled:
+        return Labelled(p3_models.features(backbone, split.images, runtime), split.target, split.names)
 
-    train, validation = (Labelled(feats(split), split.target, split.names) for split in (splits.train, splits.validation))
-    return Splits(splits.name, train, validation)
+    return Splits(splits.name, feats(splits.train), feats(splits.validation))
 
 
 def prepare(setting: str, path: Path | None, recipe, splits: Splits, classes: int, runtime: setup.Runtime):
@@ -94,8 +91,8 @@ def prepare(setting: str, path: Path | None, recipe, splits: Splits, classes: in
 def run_of(setting: str, splits: Splits, classes: list[str], source, runtime: setup.Runtime, args: argparse.Namespace):
     """One setting's training with one seed: its recipe, backbone file, settings and folder."""
     recipe = p3_recipes.adapt(CLASSIFIER if setting in FROZEN else FINETUNE, args, source)
-    path = setup.from_rank_zero(lambda: p3_backbones.file_of(args, source, setting))
-    settings = recipe.settings() | {"backbone file": setup.from_rank_zero(lambda: p3_data.digest(path)), "seed": args.seed}
+    path = p3_backbones.file_of(args, source, setting)
+    settings = recipe.settings() | {"backbone file": p3_data.digest(path), "seed": args.seed}
     settings |= {"data": splits.describe(), "setting": setting, "classes": classes, "precision": runtime.precision()}
     given = getattr(args, p3_backbones.KINDS[setting], None)
     name = f"2.2-{setting}" + f"-{settings['backbone file'][:6]}" * (given is not None)
@@ -114,7 +111,7 @@ def train_setting(setting: str, splits: Splits, classes: list[str], source, runt
     model, splits, pipeline = prepare(setting, path, recipe, splits, len(classes), runtime)
     history = classification.train(model, recipe, splits, pipeline, folder, settings, runtime, args)
     if setting == "C":
-        setup.on_rank_zero(runs.save_half)(folder, "p3.pth", history[-1])
+        runs.save_half(folder, "p3.pth", history[-1])
     runs.keep_history(folder, settings, history)
 
 
@@ -206,8 +203,7 @@ def spread(row: dict[str, float]) -> str:
 def collected(splits: Splits, classes: list[str], source, runtime: setup.Runtime, args: argparse.Namespace) -> dict[str, list[list[dict]]]:
     """The histories of every setting that has ended for all seeds with today's settings and backbones, by setting."""
     found = {}
-    possible = setup.from_rank_zero(lambda: [name for name in REPORTED if p3_backbones.is_there(args, source, name)])
-    for name in possible:
+    for name in filter(lambda name: p3_backbones.is_there(args, source, name), REPORTED):
         planned = [run_of(name, splits, classes, source, runtime, once) for once in runs.repetitions(args)]
         histories = [runs.ended(folder, settings, resuming=True) for _, _, settings, folder in planned]
         if all(histories):
@@ -221,7 +217,7 @@ def main(args: argparse.Namespace) -> dict:
     splits, classes = p3_data.load_target(source, p3_recipes.adapt(FINETUNE, args, source).image_size)
     splits = splits.first_per_class(*p3_recipes.QUICK_LABELLED) if args.quick else splits
     names = wanted(args, source)
-    for path in {setup.from_rank_zero(lambda name=name: p3_backbones.file_of(args, source, name)) for name in names}:
+    for path in dict.fromkeys(p3_backbones.file_of(args, source, name) for name in names):
         p3_backbones.load(path, p3_recipes.adapt(FINETUNE, args, source))  # a wrong file ends the script before anything is trained
     for once in runs.repetitions(args):
         for name in names:

@@ -95,14 +95,9 @@ def train_epoch(model: nn.Module, networks: BYOL, optimiser, images: Tensor, rec
 @setup.evaluation()
 def observe(encoder: nn.Module, probe: Splits, runtime: setup.Runtime) -> dict:
     """The signs of a collapse on the probe's training images, and the nearest neighbours' accuracy on its validation images."""
-    normalised, nothing = Pipeline(Normalise()), torch.empty(0, 0)
-    feats = {}
-    for split in ("train", "validation"):
-        parts = getattr(probe, split).images.split(250)
-        feats[split] = p3_models.features(encoder, (normalised(images.to(runtime.device), nothing) for images in parts))
-    found = nearest_labels(feats["train"], probe.train.target, feats["validation"])
-    accuracy = (found == probe.validation.target).double().mean()
-    return byol.collapse(feats["train"]) | {"knn_accuracy": float(accuracy)}
+    train, validation = (p3_models.features(encoder, split.images, runtime) for split in (probe.train, probe.validation))
+    accuracy = (nearest_labels(train, probe.train.target, validation) == probe.validation.target).double().mean()
+    return byol.collapse(train) | {"knn_accuracy": float(accuracy)}
 
 
 def nearest_labels(feats: Tensor, target: Tensor, query: Tensor) -> Tensor:
@@ -189,7 +184,8 @@ def write(args: argparse.Namespace, runtime: setup.Runtime, recipe, settings: di
 
 def pretrain_supervised(args: argparse.Namespace, runtime: setup.Runtime, source: p3_data.Source) -> dict:
     """The backbone of settings B and D; returns its last epoch's numbers, {} where the course's own backbone is there."""
-    if not args.quick and (course := source.folder / "pretrain_model_SL.pt").exists():
+    course = source.folder / "pretrain_model_SL.pt"
+    if not args.quick and setup.from_rank_zero(course.exists):
         setup.log(f"nothing to train: p3_ssl_finetune.py takes {course}")
         return {}
     if args.quick and not p3_data.has_labels(source):
@@ -211,6 +207,7 @@ def pretrain_supervised(args: argparse.Namespace, runtime: setup.Runtime, source
     return history[-1]
 
 
+@setup.on_rank_zero
 def excluded_file(args: argparse.Namespace, source: p3_data.Source) -> Path | None:
     """`--exclude`, or for the stand-ins the list of dirty images that hw2/p2_final.py --model best has left in --out."""
     if args.exclude or source.name != p3_data.STAND_INS:

@@ -66,15 +66,27 @@ def test_accuracy(path: Path, test: Labelled, runtime: setup.Runtime, views: int
 
 
 @setup.on_rank_zero
-def write(args, runtime: setup.Runtime, full, used, history: list[dict], folder: Path, steps: dict, test: Labelled) -> dict:
-    """The item, from best.pth, and p2.pth; `steps` is what came before the last training."""
+def finish(args, runtime: setup.Runtime, full, used, history: list[dict], folder: Path, steps: dict, test: Labelled) -> dict:
+    """Write run.json and p2.pth; returns the former's content. `steps` is what came before the last training."""
     settings = setup.load_checkpoint(folder / "best.pth", "train again")["settings"] | steps | {"public_test": len(test)}
     run = runs.finish(args, runtime, full, used, folder, {"history": history, "settings": settings})
-    half = runs.save_half(folder, "p2.pth", run["kept"])
+    runs.save_half(folder, "p2.pth", run["kept"])
+    return run
+
+
+def on_public_test(folder: Path, test: Labelled, runtime: setup.Runtime) -> dict[str, float]:
+    """The accuracy of best.pth and of p2.pth."""
+    return {
+        "accuracy on public_test": test_accuracy(folder / "best.pth", test, runtime, views=1),
+        "of p2.pth (half precision, mean over ten views)": test_accuracy(folder / "p2.pth", test, runtime, views=10),
+    }
+
+
+@setup.on_rank_zero
+def write(args: argparse.Namespace, runtime: setup.Runtime, run: dict, found: dict[str, float]) -> dict:
+    """The item; `found` is what `on_public_test` gave."""
     ours = args.model == "best"
-    found = {"accuracy on public_test": test_accuracy(folder / "best.pth", test, runtime, views=1)}
-    found["of p2.pth (half precision, mean over ten views)"] = test_accuracy(half, test, runtime, views=10)
-    found |= {f"{split} accuracy": run["kept"][f"{split}_accuracy"] for split in p2_tables.ACCURACIES}
+    found = found | {f"{split} accuracy": run["kept"][f"{split}_accuracy"] for split in p2_tables.ACCURACIES}
     title = "our own training from random weights, with cleaning and unlabelled images" if ours else "final training"
     return results.write_result(
         args,
@@ -102,7 +114,8 @@ def main(args: argparse.Namespace) -> dict:
         history, folder, steps = p2_ours.train(splits, recipe, runtime, args)
     else:
         history, folder, steps = train_report(splits, weights, recipe, runtime, args)
-    return write(args, runtime, full, recipe, history, folder, steps, test)
+    run = finish(args, runtime, full, recipe, history, folder, steps, test)
+    return write(args, runtime, run, on_public_test(folder, test, runtime))
 
 
 if __name__ == "__main__":

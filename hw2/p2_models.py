@@ -104,7 +104,7 @@ def build(name: str, weights: str = "none") -> nn.Module:
         published = models.ResNet50_Weights.DEFAULT if name == "resnet50" else None
         setup.load_weights(model, training.published_weights(name, published), Path(name))
     elif weights != "none":
-        state = setup.load_checkpoint(Path(weights), f"--weights takes none, default or a state dict of {name}")
+        state = setup.load_checkpoint_for_all(Path(weights), f"--weights takes none, default or a state dict of {name}")
         setup.load_weights(model, state.get("model", state), Path(weights))
     return model
 

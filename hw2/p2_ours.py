@@ -67,7 +67,7 @@ def train_stage(
 def probabilities(model: nn.Module, images: Tensor, history: list[dict], path: Path, runtime: setup.Runtime) -> Tensor:
     """Class probabilities (N, 10) by ten views of each image; kept in a file with the history of the training that they come from."""
     with contextlib.suppress(setup.UsageError):
-        kept = setup.load_checkpoint(path, "")
+        kept = setup.load_checkpoint_for_all(path, "")
         if kept["history"] == history and len(kept["probabilities"]) == len(images):
             return kept["probabilities"]
     with runtime.autocast():  # ten views of 30,000 images take minutes, and soft labels need no fp32
@@ -97,7 +97,7 @@ def of_own_label(found: Tensor, split: Labelled) -> Tensor:
 
 def clean(splits: Splits, probability: Tensor, path: Path) -> Splits:
     """The splits without the training images whose own label is least probable; the names of those go to `path`."""
-    order, count = probability.argsort(), round(DIRTY_SHARE * len(splits.train))
+    order, count = setup.from_rank_zero(probability.argsort), round(DIRTY_SHARE * len(splits.train))
     write_dropped(path, splits.train.take(order[:count]).names)
     return Splits(splits.name, splits.train.take(order[count:].sort().values), splits.validation)
 

@@ -17,10 +17,13 @@ ALL = 20_700  # the course's training images after the split
 
 @setup.evaluation()
 def largest_probability(model: torch.nn.Module, split: Labelled, runtime: setup.Runtime) -> Tensor:
-    """The largest of each image's class probabilities, (N,) in 0 to 1, in evaluation mode."""
+    """The largest of each image's class probabilities, (N,) in 0 to 1, in evaluation mode; the processes share the work."""
     model.eval()
-    batches = (NORMALISED(images.to(runtime.device), torch.empty(0, 0)) for images in split.images.split(250))
-    return torch.cat([model(x).softmax(1).amax(1).cpu() for x in batches])
+
+    def largest(images: Tensor) -> Tensor:
+        return model(NORMALISED(images.to(runtime.device), torch.empty(0, 0))).softmax(1).amax(1).cpu()
+
+    return torch.cat(setup.shared(largest, split.images.split(250)))
 
 
 def score(splits: Splits, runtime: setup.Runtime, args: argparse.Namespace) -> tuple[Tensor, float]:
@@ -46,7 +49,8 @@ def share(count: int, images: int) -> int:
 
 def without(splits: Splits, scores: Tensor, count: int) -> Splits:
     """The splits without the `count` training images of the lowest scores."""
-    return Splits(splits.name, splits.train.take(scores.argsort()[count:].sort().values), splits.validation)
+    order = setup.from_rank_zero(scores.argsort)
+    return Splits(splits.name, splits.train.take(order[count:].sort().values), splits.validation)
 
 
 def precision_recall(names: list[str], scores: Tensor, count: int, dirty: set[str]) -> tuple[float, float]:

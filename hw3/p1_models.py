@@ -13,7 +13,7 @@ from torchvision.models.vision_transformer import VisionTransformer, interpolate
 from common import setup, training
 from common.augment import Pipeline
 from common.data import Labelled
-from common.setup import UsageError, load_checkpoint, load_weights
+from common.setup import UsageError, load_checkpoint_for_all, load_weights
 from hw3.p1_synthetic import CLASSES
 
 ARCHES = {
@@ -46,7 +46,7 @@ def build(arch: str, image_size: int, weights: str = "none", classes: int = CLAS
         load_start(model, training.published_weights(arch, PUBLISHED.get(arch)), Path(arch))
     elif weights != "none":
         remedy = f"--weights takes none, default or a checkpoint of {arch}"
-        load_start(model, setup.from_rank_zero(lambda: load_checkpoint(Path(weights), remedy)), Path(weights))
+        load_start(model, load_checkpoint_for_all(Path(weights), remedy), Path(weights))
     return model
 
 

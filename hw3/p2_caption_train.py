@@ -39,15 +39,24 @@ from torch import Tensor
 from tqdm import tqdm
 
 from common import results, runs, setup, training
-from common.data import batches
+from common.data import batches, shares
 from hw3 import catr, p2_models, p2_recipes
 from hw3.p2_data import Captioned, load_captions, prepared
 from hw3.p2_recipes import Recipe
 from hw3.p2_text import WordPieces, read_vocabulary, train_vocabulary
 
 
+@setup.on_rank_zero
+def word_pieces(vocab: Path | None, train: Captioned) -> WordPieces:
+    """Those of --vocab, or learnt from the training captions."""
+    return read_vocabulary(vocab) if vocab else train_vocabulary(text for own in train.captions for text in own)
+
+
 class Pairs:
-    """Each caption with its picture: `images` prepared for the network, `place` (M,) of each caption's, `tokens` (M, longest), padded."""
+    """Each caption with its picture: `images` prepared for the network, `place` (M,) of each caption's, `tokens` (M, longest), padded.
+
+    `counts` (M,) is how many tokens of each caption are predicted: all but the first.
+    """
 
     def __init__(self, split: Captioned, pieces: WordPieces, config: catr.Config):
         self.images = [prepared(image, config.side) for image in split.images]
@@ -58,6 +67,7 @@ class Pairs:
             what = f"a caption of {split.files[self.place[longest]]} has {len(coded[longest])} tokens"
             raise setup.UsageError(f"{what}, the network {config.positions} positions; shorten it")
         self.tokens = torch.nn.utils.rnn.pad_sequence(coded, batch_first=True, padding_value=catr.PAD)
+        self.counts = (self.tokens[:, 1:] != catr.PAD).sum(1)
 
     def __len__(self) -> int:
         return len(self.place)
@@ -70,12 +80,12 @@ def caption_loss(model, images: list[Tensor], tokens: Tensor, reduction: str = "
 
 
 def train_epoch(model, optimiser, pairs: Pairs, recipe: Recipe, runtime: setup.Runtime, epoch: int, args: argparse.Namespace) -> dict:
-    """One pass over all captions, `epoch` counted from 0: mean loss over all processes and the last learning rate."""
+    """One pass over all captions, `epoch` counted from 0: mean loss of a token over all processes and the last learning rate."""
     model.train()
     setup.seed_everything(args.seed, epoch, setup.rank())
     generator = torch.Generator().manual_seed(setup.mixed_seed(args.seed, epoch))
     loss_sum, count, steps = torch.zeros((), device=runtime.device), 0, -(-len(pairs) // recipe.batch_size)
-    walk = batches(len(pairs), recipe.batch_size, generator, 1)
+    walk = batches(len(pairs), recipe.batch_size, generator, 1, pairs.counts)
     for step, (index, u, share) in enumerate(tqdm(walk, f"epoch {epoch + 1}", steps, leave=False, disable=setup.rank() > 0 or None)):
         training.set_lr(optimiser, recipe.lr * recipe.schedule(epoch + step / steps, recipe.epochs))
         turns = (u[:, 0] * 4).long().tolist() if args.turns else [0] * len(index)
@@ -86,8 +96,9 @@ def train_epoch(model, optimiser, pairs: Pairs, recipe: Recipe, runtime: setup.R
         (loss * share).backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.clip)
         optimiser.step()
-        loss_sum += loss.detach() * len(index)
-        count += len(index)
+        tokens = int(pairs.counts[index].sum())
+        loss_sum += loss.detach() * tokens
+        count += tokens
     loss_sum, count = setup.total(loss_sum, count)
     return {"lr": optimiser.param_groups[0]["lr"], "train_loss": loss_sum / count}
 
@@ -98,35 +109,28 @@ def evaluate(model, pairs: Pairs, batch_size: int, runtime: setup.Runtime) -> di
     model.eval()
     setup.synchronise_buffers(model)
     loss, count = 0.0, 0.0
-    for index in torch.arange(setup.rank(), len(pairs), setup.world_size()).split(batch_size):
-        tokens = pairs.tokens[index]
+    for index in shares(len(pairs), batch_size):
         images = [runtime.send(pairs.images[i]) for i in pairs.place[index].tolist()]
-        loss += caption_loss(model, images, runtime.send(tokens), "sum").double()
-        count += (tokens[:, 1:] != catr.PAD).sum()
+        loss += caption_loss(model, images, runtime.send(pairs.tokens[index]), "sum").double()
+        count += pairs.counts[index].sum()
     loss, count = setup.total(loss, count)
     return {"validation_loss": loss / count}
 
 
 def exact(model: catr.CATR, split: Captioned, images: list[Tensor], pieces: WordPieces, runtime: setup.Runtime) -> float:
-    """The share of pictures whose greedy caption is, piece by piece, one of their own captions."""
-    right = 0
-    for first in range(0, len(images), 50):
-        found = catr.greedy(model, [image.to(runtime.device) for image in images[first : first + 50]])
-        for caption, own in zip(found, split.captions[first : first + 50], strict=True):
-            right += caption.tokens in [pieces.encode(text) for text in own]
-    return right / len(images)
+    """The share of pictures whose greedy caption is, piece by piece, one of their own captions; the processes share the work."""
+
+    def right(places: Tensor) -> int:
+        found = catr.greedy(model, [images[i].to(runtime.device) for i in places.tolist()])
+        own = [[pieces.encode(text) for text in split.captions[i]] for i in places.tolist()]
+        return sum(caption.tokens in captions for caption, captions in zip(found, own, strict=True))
+
+    return sum(setup.shared(right, torch.arange(len(images)).split(50))) / len(images)
 
 
 @setup.on_rank_zero
-def write(args, runtime, recipe: Recipe, model, pieces: WordPieces, folder: Path, run: dict, splits: list, pairs: list) -> dict:
-    """p2.pth, with its word pieces, and the item, which says what p2.pth reaches."""
-    run = runs.finish(args, runtime, p2_recipes.FULL, recipe, folder, run)
-    path = runs.save_half(folder, "p2.pth", run["kept"], pieces=pieces.pieces, deviations=run["deviations"])
-    setup.load_weights(model, setup.load_checkpoint(path, "train again")["model"], path)
-    shares = {
-        f"exact captions, {name}": exact(model, split, some.images, pieces, runtime)
-        for name, split, some in zip(("training", "validation"), splits, pairs, strict=True)
-    }
+def write(args: argparse.Namespace, runtime: setup.Runtime, recipe: Recipe, run: dict, found: dict[str, float]) -> dict:
+    """The item; `found` is the share of exact captions by p2.pth."""
     return results.write_result(
         args,
         runtime,
@@ -134,7 +138,7 @@ def write(args, runtime, recipe: Recipe, model, pieces: WordPieces, folder: Path
         f"training the captioner, {recipe.network}",
         figures={"": runs.curves({"": run["history"]}, ("loss",), f"captioner, {recipe.network}")},
         reported={},
-        reproduced=shares | {"validation loss": run["kept"]["validation_loss"]},
+        reproduced=found | {"validation loss": run["kept"]["validation_loss"]},
         claims=[],
         **runs.own_fields(run),
     )
@@ -148,7 +152,7 @@ def main(args: argparse.Namespace) -> dict:
     if args.quick:
         splits = [split.first(count) for split, count in zip(splits, p2_recipes.QUICK_IMAGES, strict=True)]
     weights = training.starting_weights(args, recipe)
-    pieces = read_vocabulary(args.vocab) if args.vocab else train_vocabulary(text for own in splits[0].captions for text in own)
+    pieces = word_pieces(args.vocab, splits[0])
     model = runtime.place(p2_models.build(recipe.network, pieces, recipe.side, weights))
     pairs = [Pairs(split, pieces, model.config) for split in splits]
     folder = setup.writable_folder(p2_recipes.run_folder(args, name))
@@ -162,7 +166,14 @@ def main(args: argparse.Namespace) -> dict:
         return numbers | evaluate(model, pairs[1], recipe.batch_size, runtime)
 
     history = training.walk(recipe, model, optimiser, folder, settings, runtime, args.resume, one_epoch)
-    return write(args, runtime, recipe, model, pieces, folder, {"history": history, "settings": settings}, splits, pairs)
+    run = runs.finish(args, runtime, p2_recipes.FULL, recipe, folder, {"history": history, "settings": settings})
+    path = runs.save_half(folder, "p2.pth", run["kept"], pieces=pieces.pieces, deviations=run["deviations"])
+    setup.load_weights(model, setup.load_checkpoint_for_all(path, "train again")["model"], path)
+    found = {
+        f"exact captions, {name}": exact(model, split, some.images, pieces, runtime)
+        for name, split, some in zip(("training", "validation"), splits, pairs, strict=True)
+    }
+    return write(args, runtime, recipe, run, found)
 
 
 if __name__ == "__main__":

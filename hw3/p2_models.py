@@ -7,7 +7,7 @@ from torch import nn
 from torchvision import models
 
 from common import setup, training
-from common.setup import UsageError, load_checkpoint, load_weights
+from common.setup import UsageError, load_checkpoint, load_checkpoint_for_all, load_weights
 from hw3.catr import ARCHES, CATR, Config
 from hw3.p2_text import WordPieces, read_vocabulary
 
@@ -28,7 +28,7 @@ def build(arch: str, pieces: WordPieces, side: int, weights: str = "none") -> CA
         body = {key: value for key, value in state.items() if not key.startswith("fc.") and "num_batches_tracked" not in key}
         load_weights(model.backbone[0].body, body, Path(arch))
     elif weights != "none":
-        state = load_checkpoint(Path(weights), f"--weights takes none or a checkpoint of {arch}")
+        state = load_checkpoint_for_all(Path(weights), f"--weights takes none or a checkpoint of {arch}")
         load_weights(model, state.get("model", state), Path(weights))
     return model
 
