@@ -5,6 +5,7 @@ imports the standard library alone.
 """
 
 import argparse
+import atexit
 import contextlib
 import functools
 import glob
@@ -130,7 +131,8 @@ def run(main, args: argparse.Namespace) -> None:
     sys.stdout.flush()
     if joined():
         if code:
-            os._exit(code)  # at once: what torch does at an ordinary end may wait for the other processes
+            atexit._run_exitfuncs()  # ends the processes that prepare images
+            os._exit(code)  # without torch's own end, which may wait for the other processes
         joined().destroy_process_group()
     if code:
         sys.exit(code)

@@ -301,7 +301,7 @@ def walk(
             raise setup.Incomplete(f"the loss is no longer finite in epoch {epoch + 1}; lower --lr; earlier checkpoints are in {folder}")
         numbers = {"epoch": epoch + 1, **numbers, "seconds": round(time.monotonic() - start, 2)}
         setup.log(" ".join(f"{key} {value:.4g}" for key, value in numbers.items()))
-        history.append(numbers | here)
+        history.append(setup.from_rank_zero(lambda own=numbers | here: own))
         to_resume = {"model": model.state_dict(), "average": average.state_dict()} if average else {}
         setup.save_checkpoint(folder / "last.pth", state() | to_resume | {"optimiser": optimiser.state_dict()})
         keep_if_wanted(recipe, folder, state())
