@@ -215,3 +215,24 @@ def test_ranks_share_each_batch(monkeypatch):
     assert [len(share) for share in shares] == [3, 3, 3]  # the last two images are fewer than two for each process
     with pytest.raises(UsageError, match="--batch-size 4"):
         list(batches(50, 4, torch.Generator()))
+
+
+def test_a_mean_over_tokens_is_that_of_the_batch(monkeypatch):
+    losses, tokens = torch.rand(20), torch.arange(1, 21)  # of an example: the mean over its tokens, and how many it has
+    monkeypatch.setattr(data_module, "world_size", lambda: 2)
+    means = torch.zeros(2)
+    for rank in range(2):
+        monkeypatch.setattr(data_module, "rank", lambda rank=rank: rank)
+        for step, (index, _, weight) in enumerate(batches(20, 10, torch.Generator().manual_seed(0), amounts=tokens)):
+            means[step] += weight * (losses * tokens)[index].sum() / tokens[index].sum() / 2
+    whole = torch.randperm(20, generator=torch.Generator().manual_seed(0)).split(10)
+    assert means.tolist() == pytest.approx([float((losses * tokens)[index].sum() / tokens[index].sum()) for index in whole])
+
+
+def test_evaluation_is_shared_by_more_processes_than_there_are_images(monkeypatch):
+    monkeypatch.setattr(data_module, "world_size", lambda: 4)
+    found = []
+    for rank in range(4):
+        monkeypatch.setattr(data_module, "rank", lambda rank=rank: rank)
+        found.append([index.tolist() for index in data_module.shares(2, 5)])
+    assert found == [[[0]], [[1]], [], []]
