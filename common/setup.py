@@ -1,7 +1,7 @@
 """Start-up that every script shares: device, seeds, precision, distributed training, checkpoints, versions.
 
 A script calls `start(args)` once and then works as if it were alone: started by `torchrun`, the functions here give each process (rank)
-its share of a batch, sum what was counted, and let rank 0 alone print and write.
+its share of a batch, sum what was counted, and let rank 0 alone print and write. They talk over gloo; gradients on GPUs go over NCCL.
 """
 
 import argparse

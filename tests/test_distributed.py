@@ -87,7 +87,7 @@ TRAININGS = {  # script, options, the files that it leaves in --out
 
 
 def every_training(args: argparse.Namespace) -> None:
-    """Each script's main twice, the second time with --resume; what they return, and each process's share of the work, as JSON."""
+    """Each script's main twice, in small, the second time with --resume; what it returns in each process, as JSON."""
     results.drawing.save = lambda figure, path: path.write_bytes(b"")
     p1_recipes.RECIPES["ours", "best"] = p1_recipes.RECIPES["f22a", "A"]
     p2_recipes.QUICK["resnet_fpn"], p2_recipes.QUICK_VALIDATION = (8, {"image_size": 64}), 3
