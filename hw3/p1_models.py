@@ -164,13 +164,17 @@ def start_head(model: VisionTransformer, split: Labelled, pipeline: Pipeline, ru
     From a random head the first steps would distort the features of the published weights (Kumar et al., 2022). Fewer than three breeds
     leave the head as it is.
     """
-    feats = []
-    handle = model.heads.register_forward_pre_hook(lambda _, inputs: feats.append(inputs[0].float().cpu()))
+    seen = []
+    handle = model.heads.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].float().cpu()))
+
+    def feats(images: Tensor) -> Tensor:
+        model.eval()(pipeline(images.to(runtime.device), torch.empty(0, 0)))
+        return seen.pop()
+
     with torch.no_grad(), runtime.autocast():
-        for images in split.images.split(50):
-            model.eval()(pipeline(images.to(runtime.device), torch.empty(0, 0)))
+        x = torch.cat(setup.shared(feats, split.images.split(50))).numpy()
     handle.remove()
-    found = LogisticRegression(C=0.1, max_iter=500).fit(torch.cat(feats).numpy(), split.target.numpy())
+    found = setup.from_rank_zero(lambda: LogisticRegression(C=0.1, max_iter=500).fit(x, split.target.numpy()))
     if len(found.classes_) > 2:
         with torch.no_grad():
             for own, values in ((model.heads.head.weight, found.coef_), (model.heads.head.bias, found.intercept_)):

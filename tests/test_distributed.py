@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -70,7 +71,7 @@ def test_two_processes_give_one_process_losses(data, tmp_path):
 # ---- every training script, ended and resumed ----
 
 TRAININGS = {  # script, options, the files that it leaves in --out
-    "p1": (p1_train, ["--model", "best", "--batch-size", "50"], ["hw1-p1-best.json"]),
+    "p1": (p1_train, ["--model", "scratch", "--batch-size", "50"], ["hw1-p1-scratch.json"]),
     "p1 A": (p1_train, ["--report", "f22a", "--model", "A", "--batch-size", "50"], ["f22a-1.2.json", "f22a-1.3.json"]),
     "segmentation": (p2_seg_train, ["--model", "best", "--batch-size", "4"], ["hw1-p2-best.json"]),
     "byol": (p3_ssl_pretrain, [], ["f23-2.1.json"]),
@@ -89,7 +90,7 @@ TRAININGS = {  # script, options, the files that it leaves in --out
 def every_training(args: argparse.Namespace) -> None:
     """Each script's main twice, in small, the second time with --resume; what it returns in each process, as JSON."""
     results.drawing.save = lambda figure, path: path.write_bytes(b"")
-    p1_recipes.RECIPES["ours", "best"] = p1_recipes.RECIPES["f22a", "A"]
+    p1_recipes.RECIPES["ours", "scratch"] = replace(p1_recipes.RECIPES["f22a", "A"], mixup=0.2, average=0.9)
     p2_recipes.QUICK["resnet_fpn"], p2_recipes.QUICK_VALIDATION = (8, {"image_size": 64}), 3
     p3_recipes.QUICK_UNLABELLED, p3_recipes.QUICK_LABELLED = 60, (3, 3)
     p2_tables.QUICK_IMAGES, p2_ours.QUICK_UNLABELED = (4, 1), 20
@@ -196,7 +197,7 @@ def rank_zero_helpers(args: argparse.Namespace) -> None:
         said(lambda: setup.load_checkpoint_for_all(missing, "")),
         said(lambda: runs.save_half(missing, "p1.pth", {})),
         said(lambda: runs.ended(args.folder / "kept", {"weights": "none"}, False)),
-        said(lambda: training.resume(args.folder / "kept", None, None, {"weights": "none"})),
+        said(lambda: training.resume(args.folder / "kept", None, None, None, {"weights": "none"})),
         said(lambda: training.walk(None, None, None, args.folder / "kept", {"weights": "none"}, CPU, False, None)),
         said(lambda: training.published_weights("small", None)),
         said(lambda: data_module.locate(str(missing), "hw1_data/p1_data", wrong)),
