@@ -14,7 +14,7 @@ set -u
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 . "$root/common/venv.sh"
 
-# items, separated by commas | what must be there first: an item, or part of a command | command
+# items, separated by commas | what must be there first, with `full:` in the long form alone: an item, or part of a command | command
 items='
 f22a-1.1           |          | hw1/p1_architecture.py --report f22a
 f22a-1.2,f22a-1.3  |          | hw1/p1_train.py --report f22a --model A
@@ -48,8 +48,6 @@ f23-3.4            | p2_seg_train.py --report f23 --model B | hw1/p2_mask_viz.py
 hw1-p2-best        |          | hw1/p2_seg_train.py --model best
 hw1-p2-stages      | hw1-p2-best | hw1/p2_mask_viz.py --model best
 f23-2.1            |          | hw1/p3_ssl_pretrain.py
-f23-2.2-supervised |          | hw1/p3_ssl_pretrain.py --supervised
-f23-2.2            | p3_ssl_pretrain.py | hw1/p3_ssl_finetune.py
 cv22-1             |          | hw2/p1_scenes.py
 cv22-2.1           |          | hw2/p2_learning_curves.py
 cv22-2.2           |          | hw2/p2_summary.py
@@ -57,6 +55,8 @@ cv22-2.3           |          | hw2/p2_augmentation.py
 cv22-2.4           |          | hw2/p2_cleaning.py
 cv22-2.5           |          | hw2/p2_final.py
 hw2-p2-best        |          | hw2/p2_final.py --model best
+f23-2.2-supervised | full: hw2-p2-best | hw1/p3_ssl_pretrain.py --supervised
+f23-2.2            | p3_ssl_pretrain.py | hw1/p3_ssl_finetune.py
 f21-1.1            |          | hw3/p1_train.py
 f21-1.2            | f21-1.1  | hw3/p1_pos_embed.py
 f21-1.3            | f21-1.1  | hw3/p3_attention_map.py
@@ -90,7 +90,8 @@ names=() needs=() commands=() chosen=()
 while IFS='|' read -r name need command; do
   [ -n "$command" ] || continue
   read -r need <<<"$need" # trimmed
-  names+=("${name// /}") needs+=("$need") commands+=("${command# }")
+  [[ $need == full:* && -n $form ]] && need=
+  names+=("${name// /}") needs+=("${need#full: }") commands+=("${command# }")
 done <<<"$items"
 
 matches() { # matches LINE-NUMBER PATTERN
@@ -111,10 +112,9 @@ for pattern in ${patterns[@]+"${patterns[@]}"}; do
   for i in "${!names[@]}"; do matches "$i" "$pattern" && found=1; done
   [ -n "$found" ] || fail "--only $pattern matches no item; bash run_all.sh --list shows them"
 done
-for i in "${!chosen[@]}"; do
-  for j in "${!names[@]}"; do
-    [ -n "${needs[i]}" ] && matches "$j" "${needs[i]}" && chosen[j]=${chosen[j]-needed}
-  done
+for ((i = ${#names[@]} - 1; i >= 0; i--)); do # needs stand above what needs them, and have needs of their own
+  [ -n "${chosen[i]-}" ] && [ -n "${needs[i]}" ] || continue
+  for j in "${!names[@]}"; do matches "$j" "${needs[i]}" && chosen[j]=${chosen[j]-needed}; done
 done
 
 if [ -n "$list" ]; then

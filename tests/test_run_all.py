@@ -56,6 +56,17 @@ def test_only_runs_what_an_item_needs_in_order(clone):
     assert "--resume" in calls[0] and all("--quick --data synthetic" in call for call in calls[:2])
 
 
+def test_the_long_form_makes_the_list_of_dirty_images_before_what_leaves_them_out(clone):
+    scripts = [" ".join(call.split()[:2]) for call in run_all(clone, "--only", "f23-2.2", "--full")[1][:-1]]
+    assert scripts[1:3] == ["hw2/p2_final.py --model", "hw1/p3_ssl_pretrain.py --supervised"] and len(scripts) == 4
+    (clone / "calls").unlink()
+    assert "hw2/p2_final.py" not in " ".join(run_all(clone, "--only", "f23-2.2")[1])
+    (clone / "calls").unlink()
+    calls = run_all(clone, "--full")[1]
+    places = {call.split(" --out")[0]: place for place, call in enumerate(calls)}
+    assert places["hw2/p2_final.py --model best"] < places["hw1/p3_ssl_pretrain.py --supervised"] < places["hw1/p3_ssl_finetune.py"]
+
+
 def test_patterns(clone):
     assert [call.split()[2] for call in run_all(clone, "--only", "p1_architecture")[1][:3]] == ["f22a", "f22b", "f23"]
     (clone / "calls").unlink()
