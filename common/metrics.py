@@ -33,6 +33,18 @@ def knn_accuracy(points: Tensor, target: Tensor, k: int = 10) -> float:
     return accuracy(votes.argmax(1), target)
 
 
+NO_CORRELATION = "values that are all alike have no rank correlation"
+
+
+def rank_correlation(values: Tensor, others: Tensor) -> float | None:
+    """Spearman's rank correlation of two vectors (N,), -1 to 1, by scipy; None where one of them has N equal values."""
+    from scipy.stats import spearmanr
+
+    if len(values.unique()) < 2 or len(others.unique()) < 2:
+        return None
+    return float(spearmanr(values.numpy(), others.numpy()).statistic)
+
+
 def silhouette(points: Tensor, target: Tensor) -> float:
     """Mean silhouette of the classes in the plane, -1 (mixed) to 1 (apart). Rousseeuw, 1987; by scikit-learn."""
     from sklearn.metrics import silhouette_score

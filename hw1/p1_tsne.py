@@ -31,7 +31,7 @@ if __name__ == "__main__":
 
 import torch
 
-from common import figures, results, setup
+from common import figures, metrics, results, setup
 from common.data import P1_CLASSES
 from hw1 import p1_embedding, p1_pca, p1_recipes
 
@@ -68,12 +68,10 @@ def draw(planes: list[torch.Tensor], embeddings: list[p1_embedding.Embedding], t
     return figure
 
 
-def similar_neighbours(points: torch.Tensor, feats: torch.Tensor, target: torch.Tensor) -> float:
-    """Rank correlation (Spearman, -1 to 1) of the distances between class centres in the plane with those in feature space."""
-    from scipy.stats import spearmanr
-
+def similar_neighbours(points: torch.Tensor, feats: torch.Tensor, target: torch.Tensor) -> float | None:
+    """metrics.rank_correlation of the distances between class centres in the plane with those in feature space."""
     centres = [torch.stack([values[target == label].double().mean(0) for label in target.unique()]) for values in (points, feats)]
-    return float(spearmanr(*(torch.pdist(centre).numpy() for centre in centres)).statistic)
+    return metrics.rank_correlation(*map(torch.pdist, centres))
 
 
 def claims(report: str, planes: list[torch.Tensor], embeddings: list[p1_embedding.Embedding], apart: list[dict]) -> list[dict]:
@@ -84,9 +82,8 @@ def claims(report: str, planes: list[torch.Tensor], embeddings: list[p1_embeddin
     last, target = embeddings[-1], embeddings[-1].target
     if report == "f22b":
         correlation = similar_neighbours(planes[-1], last.feats, target)
-        found.append(
-            {"claim": "neighbouring clusters are similar classes", "holds": correlation > 0.3, "rank correlation": round(correlation, 3)}
-        )
+        holds, words = (None, metrics.NO_CORRELATION) if correlation is None else (correlation > 0.3, round(correlation, 3))
+        found.append({"claim": "neighbouring clusters are similar classes", "holds": holds, "rank correlation": words})
     if report == "f23":
         middle, flat = embeddings[1], p1_embedding.separation(p1_pca.pca(last.feats)[0], target)
         both = last.accuracy > middle.accuracy and last.loss > middle.loss
@@ -101,7 +98,7 @@ def main(args: argparse.Namespace) -> dict:
     runtime = setup.start(args)
     splits = p1_recipes.load_splits(args)
     p1_embedding.refuse_few(splits.validation, LEAST)
-    paths = p1_embedding.checkpoints(args, splits.name)
+    paths = p1_embedding.checkpoints(args, splits.describe())
     if len(paths) != len(STAGES):
         raise setup.UsageError(
             f"{paths[0].parent} keeps {len(paths)} epochs and the figure shows {len(STAGES)}; train for three epochs or more"

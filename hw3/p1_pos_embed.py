@@ -33,11 +33,11 @@ if __name__ == "__main__":
     ARGS = parse_args()  # before torch is imported: --help and a wrong argument answer at once
 
 import torch
-from scipy.stats import spearmanr
 from torch import Tensor
 from torchvision.models.vision_transformer import VisionTransformer
 
 from common import figures, results, setup
+from common.metrics import NO_CORRELATION, rank_correlation
 from hw3 import p1_figures, p1_models
 
 CHANGED = 0.02  # the difference of rank correlations from which on we say that something has changed
@@ -67,9 +67,10 @@ def draw(models: dict[str, VisionTransformer]):
     return figure
 
 
-def measures(similarity: Tensor, rows: int, columns: int) -> dict[str, float]:
+def measures(similarity: Tensor, rows: int, columns: int) -> dict[str, float | None]:
     """How similarity falls with the distance in the grid: mean similarity of neighbours and of patches farther than half the grid, and
-    Spearman's rank correlation of similarity and distance: of all pairs, and the mean over the border's and over the other patches.
+    Spearman's rank correlation of similarity and distance: of all pairs, and the mean over the border's and over the other patches. None
+    where there is none.
 
     Raises UsageError for fewer than 3 x 3 patches, which are all border.
     """
@@ -78,29 +79,33 @@ def measures(similarity: Tensor, rows: int, columns: int) -> dict[str, float]:
     place = torch.cartesian_prod(torch.arange(rows), torch.arange(columns)).float()
     distance = torch.cdist(place, place)
     pairs = ~torch.eye(len(place), dtype=torch.bool)
-    each = torch.tensor([spearmanr(similarity[i][pairs[i]], distance[i][pairs[i]]).statistic for i in range(len(place))])
+    each = [rank_correlation(similarity[i][pairs[i]], distance[i][pairs[i]]) for i in range(len(place))]
+    each = torch.tensor([torch.nan if value is None else value for value in each])
     border = ((place == 0) | (place == torch.tensor([rows - 1, columns - 1]))).any(1)
-    return {
+    found = {
         "neighbours": similarity[distance == 1].mean().item(),
         "far patches": similarity[distance > max(rows, columns) / 2].mean().item(),
-        "rank correlation": float(spearmanr(similarity[pairs], distance[pairs]).statistic),
+        "rank correlation": rank_correlation(similarity[pairs], distance[pairs]),
         "rank correlation at the border": each[border].mean().item(),
         "rank correlation elsewhere": each[~border].mean().item(),
     }
+    return {name: None if value != value else value for name, value in found.items()}
 
 
-def border_gap(found: dict[str, float]) -> float:
+def border_gap(found: dict[str, float | None]) -> float | None:
     """How much less the similarity follows the distance at the border."""
-    return found["rank correlation at the border"] - found["rank correlation elsewhere"]
+    border, elsewhere = (found[f"rank correlation {where}"] for where in ("at the border", "elsewhere"))
+    return None if None in (border, elsewhere) else border - elsewhere
 
 
-def claims(found: dict[str, float], uncropped: dict[str, float] | None = None) -> list[dict]:
+def claims(found: dict[str, float | None], uncropped: dict[str, float | None] | None = None) -> list[dict]:
     """What the report says of its figure, measured; of the cause of the border, if a training without crops is measured too."""
-    recovered = found["neighbours"] > found["far patches"] and found["rank correlation"] < RECOVERED
-    worse = border_gap(found) > 0
+    whole, gap = found["rank correlation"], border_gap(found)
+    recovered = None if whole is None else found["neighbours"] > found["far patches"] and whole < RECOVERED
+    worse = None if gap is None else gap > 0
     because = {"claim": f"RandomResizedCrop makes the border worse: without it the difference is at least {CHANGED} smaller"}
     if uncropped:
-        because |= {"holds": border_gap(found) - border_gap(uncropped) >= CHANGED}
+        because |= {"holds": None if None in (gap, other := border_gap(uncropped)) else gap - other >= CHANGED}
     words = f"the grid is recovered: neighbours are more similar than far patches, rank correlation below {RECOVERED}"
     return [
         {"claim": words, "holds": recovered},
@@ -126,6 +131,7 @@ def main(args: argparse.Namespace) -> dict:
         reported={},
         reproduced=found | beside,
         claims=claims(found, beside.get("uncropped")),
+        missing={f"reproduced / {name}": NO_CORRELATION for name, value in flat(found | beside) if value is None},
         **{"data": {}} | origin,
     )
 
