@@ -6,7 +6,6 @@ What the data folder lacks is drawn by `synthetic.py` in the same layout and rea
 """
 
 import contextlib
-import hashlib
 import json
 import os
 import re
@@ -15,7 +14,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import PIL
@@ -29,7 +28,7 @@ from tqdm import tqdm
 
 from common import locks, synthetic
 from common.cli import remove_leftovers, temporary_name
-from common.files import image_files, listed_files, read_csv, refuse, system_name, whole_number
+from common.files import digest, image_files, listed_files, read_csv, refuse, system_name, whole_number
 from common.setup import ROOT, UsageError, from_rank_zero, load_checkpoint, log, one_process_first, rank, world_size, write_checkpoint
 
 P1_CLASSES, P1_SIZE = 50, 32
@@ -52,6 +51,10 @@ class Labelled:
     def __len__(self) -> int:
         return len(self.target)
 
+    def digest(self) -> str:
+        """Of the names and labels."""
+        return digest(self.names, self.target.tolist())
+
     def first_per_class(self, count: int) -> "Labelled":
         """The first `count` images of each class, in order: what `--quick` works on."""
         kept = torch.cat([(self.target == label).nonzero().flatten()[:count] for label in self.target.unique()])
@@ -68,19 +71,23 @@ class Labelled:
 
 @dataclass(frozen=True)
 class Splits:
-    """A data set as scripts use it: `name` is the course's folder name, or 'synthetic' for the stand-in."""
+    """A data set as scripts use it: `name` is the course's folder name, or 'synthetic' for the stand-in.
+
+    `digest` is of all names and labels that were read; splits that are made of others keep it.
+    """
 
     name: str
     train: Labelled
     validation: Labelled
+    digest: str = ""
 
     def first_per_class(self, train: int, validation: int) -> "Splits":
         """The first images of each class of both splits."""
-        return Splits(self.name, self.train.first_per_class(train), self.validation.first_per_class(validation))
+        return replace(self, train=self.train.first_per_class(train), validation=self.validation.first_per_class(validation))
 
     def describe(self) -> dict:
         """What a result says of its data."""
-        return {"name": self.name, "train": len(self.train), "validation": len(self.validation)}
+        return {"name": self.name, "train": len(self.train), "validation": len(self.validation), "digest": self.digest}
 
 
 # ---- where data lies ----
@@ -210,8 +217,8 @@ def decode_folder(files: list[Path], size: int, fit: Callable[[Tensor, int], Ten
         return {"images": images}
 
     form = f"{size}-{fit.__name__}" if fit else str(size)
-    name = f"{folder.name}-{form}-{digest(str(folder))[:12]}.pt"
-    return from_cache(cache_folder() / name, digest(repr((stats, decoder()))), f"decoding {folder.name}", decode)["images"]
+    name = f"{folder.name}-{form}-{digest(str(folder))}.pt"
+    return from_cache(cache_folder() / name, digest(stats, decoder()), f"decoding {folder.name}", decode)["images"]
 
 
 def decoder() -> tuple[str, ...]:
@@ -223,11 +230,6 @@ def decoder() -> tuple[str, ...]:
 
 MOST_CACHED = 5e9  # bytes of the cache folder, above which what was not used for the longest time is dropped
 DAY = 86400
-
-
-def digest(text: str) -> str:
-    """The SHA-256 of a text, 64 hex digits."""
-    return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()
 
 
 def from_cache(path: Path, key: str, doing: str, make: Callable[[], dict]) -> dict:
@@ -291,7 +293,7 @@ def load_p1(data: str | None) -> Splits:
     refuse(folder, [f"{name} is in train_50 and in val_50" for name in sorted(set(train.names) & set(validation.names))])
     if (answers := folder / "val_gt.csv").exists():
         check_answers(answers, validation)
-    return Splits(name, train, validation)
+    return Splits(name, train, validation, digest(train.digest(), validation.digest()))
 
 
 def load_p1_split(folder: Path) -> Labelled:

@@ -2,11 +2,26 @@
 
 import contextlib
 import csv
+import hashlib
 import os
 import sys
 from pathlib import Path
 
 from common.cli import UsageError
+
+
+def digest(*values) -> str:
+    """Twelve digits of a hash of plain values, such as names and labels: it tells apart what shares a name and counts."""
+    return hashlib.sha256(repr(values).encode()).hexdigest()[:12]
+
+
+def file_digest(path: Path) -> str:
+    """Twelve digits of a hash of a file's content. Raises UsageError if it cannot be read."""
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()[:12]
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read ({error.strerror or error}); name another file") from None
 
 
 def image_files(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:

@@ -51,6 +51,7 @@ SHAPES = {  # of the fields that are taken apart; the others may hold any JSON v
     "claims": [{"holds": (bool, type(None))}],
     "files": [str],
     "deviations": [str],
+    "missing": {},
     "tables": [{"header": [], "rows": [[]]}],
 }
 TITLE = "Report items, reproduced"
@@ -253,6 +254,7 @@ def section_html(out: Path, file: str, content: dict) -> Html:
         *(tag("span", badge, class_="badge") for badge in badges(content)),
         *(tag("p", f"Not as in the report: {text(content['deviations'])}.", class_="small") for _ in content.get("deviations", [])[:1]),
         comparison_html(content),
+        *(tag("p", f"{label}: no number, {text(why)}.", class_="small") for label, why in content.get("missing", {}).items()),
         tag("ul", *claims, class_="claims") if claims else Html(),
         *(figure_html(out, name, content) for name in content.get("files", [])),
         *map(table_html, content.get("tables", [])),

@@ -14,10 +14,10 @@ def finish(args: argparse.Namespace, runtime: setup.Runtime, full, used, folder:
 
     `full` is the report's recipe, `used` the one that was trained.
     """
-    history, settings = run["history"], run["settings"]
+    history, settings = run["history"], run["settings"] | precision(run["history"])
     run = {
         "settings": settings,
-        "deviations": training.deviations(full, used, settings["weights"]),
+        "deviations": training.deviations(full, settings | used.settings()),
         "kept": training.kept_epoch(history, used.keep),
         "history": history,
         "checkpoints": [f"epoch-{epoch:03d}.pth" for epoch in used.kept_epochs()],
@@ -38,28 +38,60 @@ def origin(*histories: list[dict]) -> dict:
     return {"seconds": round(sum(epoch["seconds"] for epoch in epochs), 1)} | {key: place for key, place in places.items() if place}
 
 
+def precision(*histories: list[dict]) -> dict:
+    """The setting `precision` of trainings that have ended: that of their epochs, whichever machine reads them."""
+    return {"precision": ", ".join(dict.fromkeys(epoch["precision"] for history in histories for epoch in history))}
+
+
 def own_fields(run: dict) -> dict:
     """The entries of a result that are the run's own."""
     fields = {"settings": run["settings"], "weights": run["settings"]["weights"], "data": run["settings"]["data"]}
     return fields | {key: run[key] for key in ("deviations", "seconds", "command", "commit", "device")}
 
 
-def of_both_models(args: argparse.Namespace, run_folder: Callable, data: dict) -> dict[str, dict]:
-    """The run.json of models A and B, as far as they have been trained in the same form on the same data."""
-    folders = {model: run_folder(argparse.Namespace(**vars(args) | {"model": model}), data["name"]) for model in "AB"}
-    return {model: run for model, folder in folders.items() if (run := results.read_json(folder / "run.json"))}
+ROW = ("kept", "settings", "deviations", "quick", "command", "seconds", "device", "commit")  # what a table keeps of a model's run.json
 
 
-def both_fields(runs: dict[str, dict]) -> dict:
-    """The entries of a result that is made of both models' runs."""
+def of_both_models(args: argparse.Namespace, item: str, run_folder: Callable, data: dict, numbers: tuple[str, ...]) -> dict[str, dict]:
+    """A table's rows: of models A and B the best run on the same data, of those that the table has had and those of today's form.
+
+    Of each run ROW's entries of its run.json, and of its history these `numbers` ('loss', ...).
+    """
+    found = {}
+    for model in "AB":
+        folder = run_folder(argparse.Namespace(**vars(args) | {"model": model}), data["name"])
+        run = results.read_json(folder / "run.json")
+        if run and {"digest": data["digest"]} | run["settings"]["data"] == data:
+            names = ["epoch", *(f"{split}_{number}" for split in ("train", "validation") for number in numbers)]
+            short = [{name: epoch[name] for name in names if name in epoch} for epoch in run["history"]]
+            found[model] = {key: run[key] for key in ROW} | ({"history": short} if numbers else {})
+    return results.best_rows(args, item, data, found)
+
+
+def both_fields(rows: dict[str, dict]) -> dict:
+    """The entries of a result that is made of both models' runs, which it keeps as `rows`."""
+    origin = ("command", "seconds", "device", "commit")
     return {
-        "weights": ", ".join(f"{model} {run['settings']['weights']}" for model, run in runs.items()),
-        "deviations": [f"{model}: {words}" for model, run in runs.items() for words in run["deviations"]],
-        "seconds": round(sum(run["seconds"] for run in runs.values()), 1),
-        "settings": {
-            model: run["settings"] | {key: run[key] for key in ("command", "seconds", "device", "commit")} for model, run in runs.items()
-        },
+        "weights": ", ".join(f"{model} {row['settings']['weights']}" for model, row in rows.items()),
+        "settings": {model: row["settings"] | {key: row[key] for key in origin} for model, row in rows.items()},
+        **of_rows(rows),
     }
+
+
+def of_rows(rows: dict[str, dict]) -> dict:
+    """The entries of a table's result that its rows have together."""
+    places = {key: ", ".join(dict.fromkeys(row[key] for row in rows.values() if key in row)) for key in ("device", "commit")}
+    deviations = said_once({name: row["deviations"] for name, row in rows.items()})
+    return {"deviations": deviations, "seconds": round(sum(row["seconds"] for row in rows.values()), 1), **places, "rows": rows}
+
+
+def said_once(deviations: dict[str, list[str]]) -> list[str]:
+    """The deviations of a table's rows, each with the names of the rows that have it, unless all of several rows have."""
+    rows: dict[str, list[str]] = {}
+    for name, words in deviations.items():
+        for word in words:
+            rows.setdefault(word, []).append(name)
+    return [word if len(names) == len(deviations) > 1 else f"{', '.join(names)}: {word}" for word, names in rows.items()]
 
 
 @setup.on_rank_zero
@@ -85,7 +117,7 @@ def ended(folder: Path, settings: dict, resuming: bool) -> list[dict]:
     """The history that `keep_history` wrote, if `resuming` and that training had these settings and ended; else [].
 
     Without `resuming` an older history is removed: the training that begins may be interrupted, and resumed. Raises UsageError if that
-    training began from other weights, or another run works in the folder.
+    training began from other weights or data, or another run works in the folder.
     """
     kept = results.read_json(folder / "history.json")
     training.refuse_other_start(folder, kept.get("settings", {}), settings)
@@ -93,7 +125,12 @@ def ended(folder: Path, settings: dict, resuming: bool) -> list[dict]:
         locks.keep(folder)
         (folder / "history.json").unlink(missing_ok=True)
         return []
-    return kept["history"] if kept.get("settings") == settings else []
+    if not kept:
+        return []
+    if different := training.differences(kept["settings"], settings, ended=True):
+        setup.log(f"  {folder} ended with other settings ({', '.join(different)}): training again")
+        return []
+    return training.with_precision(kept["history"], kept["settings"])
 
 
 @setup.on_rank_zero

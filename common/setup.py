@@ -87,9 +87,10 @@ class Runtime:
         processes = dist.get_world_size() if dist.is_initialized() else 1
         return f"{self.device.type} ({name})" + f", {processes} processes" * (processes > 1)
 
-    def precision(self) -> str:
-        """The training precision in words, for results."""
-        return "bf16 autocast, channels last" if self.bf16 else "fp32, channels last"
+    def precision(self, mixed: bool = True) -> str:
+        """The training precision in words, for results; not `mixed`: of a training that has no `autocast`."""
+        whole = "fp32 with TF32 products" if self.device.type == "cuda" else "fp32"
+        return f"{'bf16 autocast' if self.bf16 and mixed else whole}, channels last"
 
 
 def start(args: argparse.Namespace) -> Runtime:

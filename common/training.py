@@ -18,6 +18,7 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
 from common import locks, setup
+from common.files import file_digest
 
 Schedule = Callable[[float, int], float]
 
@@ -98,14 +99,30 @@ def changes(args: argparse.Namespace) -> dict:
     return {name: value for name in OPTIONS if (value := getattr(args, name, None)) is not None}
 
 
+def run_settings(recipe, weights: str, data: dict, runtime: setup.Runtime, args: argparse.Namespace) -> dict:
+    """What a training's checkpoints and its result say of it; `weights` in a file are known by its name and digest, wherever it lies."""
+    if weights not in WEIGHTS:
+        weights = setup.from_rank_zero(lambda: f"{Path(weights).name} ({file_digest(Path(weights))})")
+    return recipe.settings() | {"weights": weights, "seed": args.seed, "data": data, "precision": runtime.precision()}
+
+
+WEIGHTS = {"none": "random", "default": "published"}  # what --weights may be but a file
+SEEDS = (0, 1, 2)  # of a table's repetitions; every other training has the first
 TOLD_APART = ("transforms", "pretrained", "validation_batch")  # settings that deviations tell otherwise, or that change no number
 
 
-def deviations(full, used, weights: str) -> list[str]:
-    """In words, what a run does otherwise than the `full` recipe: changed settings, and random weights where it has published ones."""
-    before, after = full.settings(), used.settings()
-    words = [f"{name} {after[name]}, not {before[name]}" for name in before if name not in TOLD_APART and before[name] != after[name]]
-    return words + ["random weights, not published ones"] * (full.pretrained and weights == "none")
+def deviations(full, settings: dict) -> list[str]:
+    """In words, what a training, or with `seeds` several, does otherwise than the `full` recipe: other values, weights or seeds."""
+    recipe, weights, started = full.settings(), settings.get("weights", "none"), "default" if full.pretrained else "none"
+    before = {name: value for name, value in recipe.items() if name in settings and name not in TOLD_APART}
+    words = [f"{name} {settings[name]}, not {value}" for name, value in before.items() if settings[name] != value]
+    if weights != started:
+        words.append(f"{WEIGHTS[weights]} weights" if weights in WEIGHTS else f"weights of {weights}")
+        words[-1] += f", not {WEIGHTS[started]} ones"
+    seeds, usual = settings.get("seeds", [settings.get("seed", 0)]), SEEDS if "seeds" in settings else SEEDS[:1]
+    if not set(usual) <= set(seeds):
+        words.append(f"seed {', '.join(map(str, seeds))}, not {', '.join(map(str, usual))}")
+    return words
 
 
 def run_folder(args: argparse.Namespace, name: str, data: str) -> Path:
@@ -202,35 +219,76 @@ def kept_epoch(history: list[dict], keep: str) -> dict:
     return (min if keep == "loss" else max)(history, key=lambda epoch: epoch[f"validation_{keep}"])
 
 
+ADDED = ("weights", "training set", "started from")  # settings that checkpoints of older commits lack
+EARLIER_STAGE = ("training set", "started from")  # digests of what an earlier training made
+
+
+def differences(kept: dict, settings: dict, ended: bool) -> list[str]:
+    """The names of the settings in which a training, of settings `kept`, is another one; a digest that it lacks is no difference.
+
+    The precision is none where it has ended: a machine without bf16 reads the result of one that has it.
+    """
+    kept = {name: settings[name] for name in ADDED if name in settings} | kept
+    if isinstance(kept.get("data"), dict):
+        kept["data"] = digests(settings["data"]) | kept["data"]
+    return [name for name, value in settings.items() if kept.get(name) != value and not (ended and name == "precision")]
+
+
+def digests(data: dict) -> dict[str, str]:
+    """What a description of data says beyond names and counts."""
+    return {name: value for name, value in data.items() if name.startswith("digest") and value}
+
+
+def with_precision(history: list[dict], settings: dict) -> list[dict]:
+    """A kept history whose epochs say in what precision they were trained, if an older commit left that to the settings alone."""
+    return [{name: settings[name] for name in ("precision",) if name in settings} | epoch for epoch in history]
+
+
 def resume(folder: Path, model: nn.Module, optimiser: torch.optim.Optimizer, average: AveragedModel | None, settings: dict) -> list[dict]:
     """Load the last complete epoch into model, optimiser and average; returns its history, [] if there is none.
 
-    Raises UsageError if it was trained with other settings.
+    [] too if what it started from has been made anew since. Raises UsageError if it was trained with other settings.
     """
     path = folder / "last.pth"
     state = setup.from_rank_zero(lambda: path.exists() and setup.load_checkpoint(path, "train again without --resume"))
     if not state:
         setup.log(f"nothing to resume in {folder}: starting at epoch 1")
         return []
-    different = [key for key in settings if state.get("settings", {}).get(key) != settings[key]]
+    kept = state.get("settings", {})
+    different = differences(kept, settings, len(state.get("history", [])) == settings["epochs"])
+    if different and set(different) <= set(EARLIER_STAGE):
+        setup.log(f"{path} began from an earlier stage that has been trained anew ({', '.join(different)}): starting at epoch 1")
+        return []
     if different or "optimiser" not in state:
         raise setup.UsageError(f"{path} was trained with other settings ({', '.join(different)}); repeat them, or train without --resume")
     setup.load_weights(model, state["model"], path)
     optimiser.load_state_dict(state["optimiser"])
     if average:
         average.load_state_dict(state["average"])
-    return state["history"]
+    return with_precision(state["history"], kept)
 
 
-STARTS = ("weights", "word pieces", "quarter turns")  # settings that give a training no folder of its own
+def starts(settings: dict) -> dict:
+    """Those settings that give a training no folder of its own; of the data its digest, as its name and the quick form give one."""
+    data, names = settings.get("data", {}), ("weights", "word pieces", "quarter turns")
+    found = {name: settings[name] for name in names if name in settings}
+    return found | ({"data": f"{data['name']} ({', '.join(known.values())})"} if (known := digests(data)) else {})
 
 
 def refuse_other_start(folder: Path, kept: dict, settings: dict) -> None:
     """Raises UsageError if the folder's training, of settings `kept`, began otherwise: it may be hours of work, and is not replaced."""
-    for name in STARTS:
-        if name in kept and kept[name] != settings.get(name):
-            what = f"{folder} holds a training with {name} {kept[name]}, not {settings.get(name)}"
+    today = starts(settings)
+    for name, before in starts(kept).items():
+        if name in today and before != today[name]:
+            what = f"{folder} holds a training with {name} {before}, not {today[name]}"
             raise setup.UsageError(f"{what}; give another --out, or remove that folder")
+
+
+def refuse_other_run(path: Path, state: dict, run: dict) -> None:
+    """Raises UsageError if a checkpoint's epochs are not those of `run`, its folder's run.json: a later training there was broken off."""
+    histories = ([(epoch["epoch"], epoch["train_loss"]) for epoch in one] for one in (state["history"], run["history"]))
+    if any(one != other for one, other in zip(*histories, strict=False)):
+        raise setup.UsageError(f"{path} is of another training than its folder's run.json; train again, or go on with --resume")
 
 
 def start_over(folder: Path, settings: dict) -> list[dict]:
@@ -277,7 +335,7 @@ def walk(
 
     Writes last.pth with the optimiser, then the recipe's kept epochs as epoch-NNN.pth and best.pth, which are of the history whenever
     the run is killed and resumed. Returns the history, a dict an epoch.
-    The folder is this run's until its process ends. Raises Incomplete if the training loss is no longer finite, UsageError if another run
+    The folder is this run's until its process ends. Raises Incomplete if one of an epoch's numbers is not finite, UsageError if another run
     works in the folder, and what `resume`, `start_over` and `refuse_other_settings` raise.
     """
     refuse_other_settings(settings)
@@ -293,12 +351,13 @@ def walk(
 
     if history:  # the run may have been killed after last.pth and before the others
         keep_if_wanted(recipe, folder, state())
-    here = {"device": runtime.describe(), "commit": setup.commit()}
+    here = {"device": runtime.describe(), "commit": setup.commit(), "precision": settings["precision"]}
     for epoch in range(len(history), recipe.epochs):
         start = time.monotonic()
         numbers = one_epoch(epoch)
-        if not math.isfinite(numbers["train_loss"]):
-            raise setup.Incomplete(f"the loss is no longer finite in epoch {epoch + 1}; lower --lr; earlier checkpoints are in {folder}")
+        if broken := [name.replace("_", " ") for name, value in numbers.items() if not math.isfinite(value)]:
+            what = f"no longer finite in epoch {epoch + 1}: {', '.join(broken)}"
+            raise setup.Incomplete(f"{what}; lower --lr, or look at the data; earlier checkpoints are in {folder}")
         numbers = {"epoch": epoch + 1, **numbers, "seconds": round(time.monotonic() - start, 2)}
         setup.log(" ".join(f"{key} {value:.4g}" for key, value in numbers.items()))
         history.append(setup.from_rank_zero(lambda own=numbers | here: own))

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from common import metrics, results, setup
+from common import metrics, results, setup, training
 from common.data import Labelled, Splits
 from common.files import listed_files
 from hw1 import p1_models, p1_recipes
@@ -24,14 +24,15 @@ class Embedding:
     loss: float
 
 
-def checkpoints(args: argparse.Namespace, data: str) -> list[Path]:
-    """The checkpoints of the kept epochs, in order. Raises UsageError that says which command makes them."""
-    folder = args.run or p1_recipes.run_folder(args, data)
+def checkpoints(args: argparse.Namespace, data: dict) -> list[Path]:
+    """The checkpoints of the kept epochs of a training on `data`, in order. Raises UsageError that says which command makes them."""
+    folder = args.run or p1_recipes.run_folder(args, data["name"])
     run = results.read_json(folder / "run.json")
     if "checkpoints" not in run:
         raise setup.UsageError(f"no finished training in {folder}; first run: {p1_recipes.train_command(args)}")
-    if (trained_on := run["settings"]["data"]["name"]) != data:
-        raise setup.UsageError(f"{folder} was trained on {trained_on}, not on {data}; give the same --data")
+    trained_on = {"digest": data["digest"]} | run["settings"]["data"]
+    if different := [f"{trained_on[key]}, not on {data[key]}" for key in ("name", "digest") if trained_on[key] != data[key]]:
+        raise setup.UsageError(f"{folder} was trained on {different[0]}; give the same --data")
     return listed_files(folder / "run.json", run["checkpoints"], folder)
 
 
@@ -46,6 +47,7 @@ def refuse_few(split: Labelled, least: int) -> None:
 def embed(path: Path, split: Labelled, runtime: setup.Runtime, batch_size: int = 250) -> tuple[Embedding, dict]:
     """Run a checkpoint's network over a split; returns the embedding and the settings of the training."""
     model, state = p1_models.load_trained(path, runtime, "train again")
+    training.refuse_other_run(path, state, results.read_json(path.parent / "run.json"))
     pipeline, nothing = p1_recipes.validation_pipeline(state["settings"]), torch.empty(0, 0)
     parts = [p1_models.features(model, pipeline(images.to(runtime.device), nothing)) for images in split.images.split(batch_size)]
     feats, logits = (torch.cat(part).float().cpu() for part in zip(*parts, strict=True))
@@ -67,5 +69,5 @@ def origin(args: argparse.Namespace, settings: dict, splits: Splits, paths: list
         "data": splits.describe(),
         "settings": settings | made | {"training seconds": run.get("seconds")},
         "weights": settings["weights"],
-        "deviations": run.get("deviations", []),
+        "deviations": training.deviations(p1_recipes.recipe(args.report, "A"), settings),  # --run may name any training
     }

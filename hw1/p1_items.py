@@ -75,8 +75,8 @@ def graders_accuracy(path: Path, runtime: setup.Runtime, validation: Labelled) -
 
 @setup.on_rank_zero
 def write_accuracy(args: argparse.Namespace, runtime: setup.Runtime, data: dict) -> None:
-    """Item 1.2 from the run.json of both models, as far as they have been trained in the same form on the same data."""
-    both = runs.of_both_models(args, p1_recipes.run_folder, data)
+    """Item 1.2 from the best runs of both models, as far as they have been trained on the same data."""
+    both = runs.of_both_models(args, f"{args.report} 1.2", p1_recipes.run_folder, data, numbers=())
     accuracy = {model: run["kept"]["validation_accuracy"] for model, run in both.items()}
     claims = [{"claim": "B beats A", "holds": accuracy["B"] > accuracy["A"], **accuracy}] if len(both) == 2 else []
     results.write_result(

@@ -61,7 +61,7 @@ def main(args: argparse.Namespace) -> dict:
     runtime = setup.start(args)
     splits = p1_recipes.load_splits(args)
     p1_embedding.refuse_few(splits.validation, LEAST)
-    path = p1_embedding.checkpoints(args, splits.name)[-1]
+    path = p1_embedding.checkpoints(args, splits.describe())[-1]
     embedding, settings = p1_embedding.embed(path, splits.validation, runtime)
     points, shares = pca(embedding.feats)
     measured = p1_embedding.separation(points, embedding.target)

@@ -49,8 +49,8 @@ def main(args: argparse.Namespace) -> dict:
     weights = training.starting_weights(args, recipe)
     splits = p1_recipes.load_splits(args)
     folder = setup.writable_folder(p1_recipes.run_folder(args, splits.name))
-    settings = recipe.settings() | {"weights": weights, "seed": args.seed, "data": splits.describe(), "precision": runtime.precision()}
     model = p1_models.build(recipe.network, weights)
+    settings = training.run_settings(recipe, weights, splits.describe(), runtime, args)
     pipeline = p1_recipes.validation_pipeline(settings)
     history = classification.train(model, recipe, splits, pipeline, folder, settings, runtime, args)
     return p1_items.write(args, runtime, recipe, folder, {"history": history, "settings": settings}, splits.validation)

@@ -55,11 +55,11 @@ def write_best(args: argparse.Namespace, runtime: setup.Runtime, run: dict, plai
 
 @setup.on_rank_zero
 def write_miou(args: argparse.Namespace, runtime: setup.Runtime, data: dict) -> None:
-    """The item from the run.json of both models, as far as they have been trained in the same form on the same data."""
-    both = runs.of_both_models(args, p2_recipes.run_folder, data)
+    """The item from the best runs of both models, as far as they have been trained on the same data."""
+    item = p2_recipes.item(args.report, 3)
+    both = runs.of_both_models(args, item, p2_recipes.run_folder, data, numbers=("loss", "miou"))
     kept = {model: run["kept"] for model, run in both.items()}
     miou = {model: epoch["validation_miou"] for model, epoch in kept.items()}
-    item = p2_recipes.item(args.report, 3)
     results.write_result(
         args,
         runtime,

@@ -47,12 +47,12 @@ from matplotlib.patches import Patch
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from common import figures, results, setup
+from common import figures, results, setup, training
 from common.data import locate
 from common.files import listed_files
 from common.setup import UsageError
 from hw1 import p2_models, p2_recipes, p2_synthetic
-from hw1.p2_data import LAYOUT, SIZE, load_some, shrink_image
+from hw1.p2_data import LAYOUT, SIZE, data_digest, load_some, shrink_image
 from hw1.p2_masks import CLASSES, COLOURS, overlay
 
 TILES = ("0013", "0062", "0104")
@@ -105,6 +105,7 @@ def load_stages(args: argparse.Namespace, folder: Path, runtime: setup.Runtime) 
     stages = []
     for path in listed_files(folder / "run.json", run["checkpoints"], folder):
         model, state = p2_models.load_trained(path, runtime, f"make it with: {command}")
+        training.refuse_other_run(path, state, run)
         stages.append((state["history"][-1], model))
     return run, stages
 
@@ -119,8 +120,11 @@ def predict(model: torch.nn.Module, image: Tensor, runtime: setup.Runtime) -> np
 def main(args: argparse.Namespace) -> dict:
     """Draw the report's three tiles at the run's stages; returns the result. One overlay is p2_masks.draw_overlay's."""
     runtime = setup.start(args)
-    tiles, name = load_some(args.data, TILES), locate(args.data, LAYOUT, p2_synthetic.draw_p2)[1]
-    run, stages = load_stages(args, p2_recipes.run_folder(args, name), runtime)
+    tiles, (where, name) = load_some(args.data, TILES), locate(args.data, LAYOUT, p2_synthetic.draw_p2)
+    folder = p2_recipes.run_folder(args, name)
+    run, stages = load_stages(args, folder, runtime)
+    if run["settings"]["data"].get("digest") not in (None, data_digest(where)):
+        raise UsageError(f"{folder} was trained on other data than {where} holds; give the same --data")
     drawn, moving = {}, {}
     for tile, image, truth in zip(tiles.names, tiles.images, tiles.labels, strict=True):
         small = shrink_image(image, (run["settings"]["image_size"],) * 2)
@@ -142,7 +146,7 @@ def main(args: argparse.Namespace) -> dict:
         claims=[],
         data=run["settings"]["data"],
         weights=run["settings"]["weights"],
-        deviations=run["deviations"],
+        deviations=run["deviations"] + [f"model {args.model}, not B"] * (args.model == "A"),
         settings=run["settings"],
     )
 

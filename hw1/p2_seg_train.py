@@ -87,9 +87,9 @@ def train_epoch(model, optimiser, tiles: Tiles, weight: Tensor, recipe: Recipe, 
     return {"lr": optimiser.param_groups[0]["lr"], "train_loss": loss_sum / count}
 
 
-def train(recipe: Recipe, splits, folder: Path, settings: dict, runtime: setup.Runtime, args) -> list[dict]:
+def train(model, recipe: Recipe, splits, folder: Path, settings: dict, runtime: setup.Runtime, args) -> list[dict]:
     """Train all epochs, a log line and a complete checkpoint after each; returns the history, one dict an epoch."""
-    model = runtime.place(p2_models.build(recipe.network, settings["weights"]))
+    model = runtime.place(model)
     optimiser, parallel = training.make_optimiser(model, recipe), setup.parallel(model, runtime)
     weight = class_weights(splits.train.labels, recipe.class_weights).to(runtime.device)
 
@@ -107,8 +107,9 @@ def main(args: argparse.Namespace) -> dict:
     weights = training.starting_weights(args, recipe)
     splits = load_p2(args.data, recipe.image_size, *p2_recipes.tile_counts(args))
     folder = setup.writable_folder(p2_recipes.run_folder(args, splits.name))
-    settings = recipe.settings() | {"weights": weights, "seed": args.seed, "data": splits.describe(), "precision": runtime.precision()}
-    history = train(recipe, splits, folder, settings, runtime, args)
+    model = p2_models.build(recipe.network, weights)
+    settings = training.run_settings(recipe, weights, splits.describe(), runtime, args)
+    history = train(model, recipe, splits, folder, settings, runtime, args)
     return p2_items.write(args, runtime, recipe, folder, {"history": history, "settings": settings}, splits.validation)
 
 

@@ -24,9 +24,12 @@ def file_of(args: argparse.Namespace, source: p3_data.Source, setting: str) -> P
     path = p3_recipes.run_folder(own, "byol" if kind == "ssl" else "supervised", source) / "backbone.pth"
     if given or (kind == "sl" and course.exists() and not args.quick):
         path = given or course
+    remedy = f"make it with {command_for(args, kind)}, or name a file with --{kind}"
     if not path.is_file():
-        command = command_for(args, kind)
-        raise setup.UsageError(f"no backbone {path} for setting {setting}; make it with {command}, or name a file with --{kind}")
+        raise setup.UsageError(f"no backbone {path} for setting {setting}; {remedy}")
+    made_of = results.read_json(path.with_name("backbone.json")).get("settings", {}).get("data", {}).get("digest of the unlabelled")
+    if not given and made_of not in (None, p3_data.unlabelled_digest(source)):
+        raise setup.UsageError(f"{path} was pre-trained on other images than {source.folder} holds; {remedy}")
     return path
 
 
@@ -57,4 +60,4 @@ def load(path: Path | None, recipe) -> tuple[torch.nn.Module, int]:
 
 def origin_of(path: Path) -> dict:
     """What is known of how a backbone was made: its digest, and the backbone.json that p3_ssl_pretrain.py leaves beside it."""
-    return {"file": path.name, "digest": p3_data.digest(path)} | results.read_json(path.with_name("backbone.json"))
+    return {"file": path.name, "digest": p3_data.digest_or_none(path)} | results.read_json(path.with_name("backbone.json"))

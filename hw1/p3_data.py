@@ -7,16 +7,15 @@ pre-training), and for Office-Home p1_data, its training images cut to as many a
 
 import argparse
 import csv
-import hashlib
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from common.data import CIFAR_SIZE, Labelled, Splits, decode_folder, fitted, image_files, load_annotations, load_p1, locate, refuse
-from common.files import listed_files, read_csv, system_name, whole_number
+from common.files import digest, file_digest, listed_files, read_csv, system_name, whole_number
 from common.setup import ROOT, UsageError, from_rank_zero, log, on_rank_zero
 from hw1 import p3_synthetic
 
@@ -51,11 +50,20 @@ def find(args: argparse.Namespace) -> Source:
     return Source(name, folder)
 
 
+def unlabelled_files(source: Source) -> list[Path]:
+    """The files to pre-train on."""
+    return image_files(source.folder / (f"{CIFAR}/unlabeled" if source.name == STAND_INS else "mini/train"), SUFFIXES)
+
+
+def unlabelled_digest(source: Source) -> str:
+    """Of the names of the images to pre-train on."""
+    return digest([path.name for path in unlabelled_files(source)])
+
+
 def load_unlabelled(source: Source, size: int) -> Tensor:
     """The images to pre-train on, uint8 (N, 3, size, size); the stand-ins keep their 32 px."""
-    if source.name == STAND_INS:
-        return decode_folder(image_files(source.folder / CIFAR / "unlabeled", SUFFIXES), CIFAR_SIZE)
-    return decode_folder(image_files(source.folder / "mini/train", SUFFIXES), size, fit=fitted)
+    stand_in = source.name == STAND_INS
+    return decode_folder(unlabelled_files(source), CIFAR_SIZE if stand_in else size, fit=None if stand_in else fitted)
 
 
 def load_target(source: Source, size: int) -> tuple[Splits, list[str]]:
@@ -63,16 +71,17 @@ def load_target(source: Source, size: int) -> tuple[Splits, list[str]]:
     if source.name == STAND_INS:
         splits = load_p1(str(source.folder))
         order = torch.randperm(len(splits.train), generator=torch.Generator().manual_seed(0))
-        return Splits(STAND_INS, splits.train.take(order[:OFFICE_TRAIN].sort().values), splits.validation), [str(i) for i in range(50)]
+        fewer = splits.train.take(order[:OFFICE_TRAIN].sort().values)
+        return replace(splits, name=STAND_INS, train=fewer), [str(i) for i in range(50)]
     office = source.folder / "office"
     rows = {split: read_rows(office / f"{split}.csv", office / split) for split in ("train", "val")}
     classes = class_names(office / "train.csv", rows["train"])
     train, validation = (labelled(office / f"{split}.csv", rows[split], office / split, classes, size) for split in rows)
-    return Splits(source.name, train, validation), classes
+    return Splits(source.name, train, validation, digest(train.digest(), validation.digest())), classes
 
 
-def load_labelled(source: Source, size: int, excluded: set[str]) -> Labelled:
-    """The labelled images for supervised pre-training, without those of the names `excluded`.
+def load_labelled(source: Source, size: int, excluded: set[str]) -> tuple[Labelled, str]:
+    """The labelled images for supervised pre-training, without those of the names `excluded`, and the digest of all.
 
     Raises UsageError if there are none, if none is left, or if an excluded name is not among them.
     """
@@ -88,7 +97,7 @@ def load_labelled(source: Source, size: int, excluded: set[str]) -> Labelled:
         raise UsageError(f"--exclude names images that are not there ({', '.join(strange[:3])}); give the list of this data")
     if excluded >= set(found.names):
         raise UsageError("--exclude names all labelled images; leave some")
-    return found.take(torch.tensor([i for i, name in enumerate(found.names) if name not in excluded]))
+    return found.take(torch.tensor([i for i, name in enumerate(found.names) if name not in excluded])), found.digest()
 
 
 @on_rank_zero
@@ -98,9 +107,9 @@ def has_labels(source: Source) -> bool:
 
 
 @on_rank_zero
-def digest(path: Path | None) -> str:
-    """The first digits of a file's hash, so that what was made with it is not taken for what another made; 'none' without a file."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()[:12] if path else "none"
+def digest_or_none(path: Path | None) -> str:
+    """A file's digest, so that what was made with it is not taken for what another made; 'none' without a file."""
+    return file_digest(path) if path else "none"
 
 
 @on_rank_zero

@@ -10,6 +10,7 @@ p3_inference.py; --resume skips trainings that have ended.
 
 import argparse
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))
@@ -77,7 +78,7 @@ def as_features(splits: Splits, backbone: torch.nn.Module, runtime: setup.Runtim
     def feats(split: Labelled) -> Labelled:
         return Labelled(p3_models.features(backbone, split.images, runtime), split.target, split.names)
 
-    return Splits(splits.name, feats(splits.train), feats(splits.validation))
+    return replace(splits, train=feats(splits.train), validation=feats(splits.validation))
 
 
 def prepare(setting: str, path: Path | None, recipe, splits: Splits, classes: int, runtime: setup.Runtime):
@@ -92,8 +93,8 @@ def run_of(setting: str, splits: Splits, classes: list[str], source, runtime: se
     """One setting's training with one seed: its recipe, backbone file, settings and folder."""
     recipe = p3_recipes.adapt(CLASSIFIER if setting in FROZEN else FINETUNE, args, source)
     path = p3_backbones.file_of(args, source, setting)
-    settings = recipe.settings() | {"backbone file": p3_data.digest(path), "seed": args.seed}
-    settings |= {"data": splits.describe(), "setting": setting, "classes": classes, "precision": runtime.precision()}
+    settings = training.run_settings(recipe, "none", splits.describe(), runtime, args)
+    settings |= {"backbone file": p3_data.digest_or_none(path), "setting": setting, "classes": classes}
     given = getattr(args, p3_backbones.KINDS[setting], None)
     name = f"2.2-{setting}" + f"-{settings['backbone file'][:6]}" * (given is not None)
     return recipe, path, settings, p3_recipes.run_folder(args, name, source)
@@ -153,12 +154,11 @@ def draw(rows: dict[str, dict]):
 
 @setup.on_rank_zero
 def write(args: argparse.Namespace, runtime: setup.Runtime, source: p3_data.Source, histories: dict, splits: Splits, classes: list) -> dict:
-    """The item, of all settings in `histories`."""
-    rows = {name: runs.summary(found) for name, found in histories.items()}
-    seeds = [once.seed for once in runs.repetitions(args)]
-    recipes = {name: p3_recipes.adapt(recipe, args, source) for name, recipe in (("full model", FINETUNE), ("classifier only", CLASSIFIER))}
-    files = {p3_backbones.KINDS[name]: p3_backbones.file_of(args, source, name) for name in rows if p3_backbones.KINDS[name] != "none"}
-    origins = {kind: p3_backbones.origin_of(path) for kind, path in files.items()}
+    """The item: of each setting the best run, of those in `histories` and those that the item has had."""
+    trained = {name: row(name, found, source, args) for name, found in histories.items()}
+    kept = results.best_rows(args, "f23 2.2", splits.describe(), trained)
+    rows = {name: one["accuracy"] for name, one in kept.items()}
+    byol = next((one["settings"]["backbone"] for name, one in kept.items() if p3_backbones.KINDS[name] == "ssl"), {})
     return results.write_result(
         args,
         runtime,
@@ -167,29 +167,37 @@ def write(args: argparse.Namespace, runtime: setup.Runtime, source: p3_data.Sour
         figures={"": draw(rows)},
         reported={name: REPORTED[name] for name in rows},
         reproduced={name: row["validation"] for name, row in rows.items()},
-        claims=claims(rows, origins.get("ssl", {}).get("after the last epoch", {})),
-        tables=[table(rows)],
+        claims=claims(rows, byol.get("after the last epoch", {})),
+        tables=[table(rows, {name: one["settings"].get("backbone", {}).get("digest", "none") for name, one in kept.items()})],
         data=splits.describe(),
         weights="none",
-        settings={name: recipe.settings() for name, recipe in recipes.items()} | {"seeds": seeds, "classes": classes, "backbones": origins},
-        deviations=deviations(args, recipes),
-        **runs.origin(*(once for found in histories.values() for once in found)),
+        settings={name: one["settings"] for name, one in kept.items()} | {"classes": classes},
+        **runs.of_rows(kept),
     )
 
 
-def deviations(args: argparse.Namespace, recipes: dict) -> list[str]:
-    """In words, what these settings do otherwise than p3_recipes has it for the course's data."""
-    full, head = recipes["full model"], recipes["classifier only"]
-    words = training.deviations(FINETUNE, full, "none")
-    words += [f"classifier only: {word}" for word in training.deviations(CLASSIFIER, head, "none")]
-    return words + [f"--{kind} {path.name}" for kind in ("ssl", "sl") if (path := getattr(args, kind))]
+def row(name: str, histories: list[list[dict]], source: p3_data.Source, args: argparse.Namespace) -> dict:
+    """What the item keeps of one setting's runs: their accuracies, where they come from, and what they do otherwise than p3_recipes has it
+    for the course's data.
+    """
+    full, kind = CLASSIFIER if name in FROZEN else FINETUNE, p3_backbones.KINDS[name]
+    settings = p3_recipes.adapt(full, args, source).settings() | {"seeds": [once.seed for once in runs.repetitions(args)]}
+    words = training.deviations(full, settings)
+    if kind != "none":
+        path, given = p3_backbones.file_of(args, source, name), getattr(args, kind)
+        settings["backbone"] = p3_backbones.origin_of(path)
+        words += [f"--{kind} {path.name} ({settings['backbone']['digest']})"] * (given is not None)
+    origin = {**runs.origin(*histories), "command": results.command_line()}
+    settings |= runs.precision(*histories) | origin
+    return {"accuracy": runs.summary(histories), "settings": settings, "deviations": words, "quick": args.quick, **origin}
 
 
-def table(rows: dict[str, dict]) -> dict:
-    """Training and validation accuracy with the spread over the seeds."""
-    header = ["setting", "reported", "validation", "standard deviation", "training"]
+def table(rows: dict[str, dict], backbones: dict[str, str]) -> dict:
+    """Training and validation accuracy with the spread over the seeds, and the digest of the backbone that a setting began from."""
+    header = ["setting", "reported", "validation", "standard deviation", "training", "backbone"]
     cells = [
-        [NAMES[name], f"{REPORTED[name]:.4f}", f"{row['validation']:.4f}", spread(row), f"{row['train']:.4f}"] for name, row in rows.items()
+        [NAMES[name], f"{REPORTED[name]:.4f}", f"{row['validation']:.4f}", spread(row), f"{row['train']:.4f}", backbones[name]]
+        for name, row in rows.items()
     ]
     title = "Accuracy, mean over the seeds of the fine-tuning; one pre-training of each kind"
     return {"title": title, "header": header, "rows": cells}

@@ -11,6 +11,7 @@ and results/f23-2.1{,-crop}.{json,png}.
 
 import argparse
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))
@@ -118,12 +119,13 @@ def pretrain(args: argparse.Namespace, runtime: setup.Runtime, source: p3_data.S
     recipe = p3_recipes.pretraining(args, source)
     images = p3_data.load_unlabelled(source, recipe.image_size)[: p3_recipes.QUICK_UNLABELLED if args.quick else None].to(runtime.device)
     target, _ = p3_data.load_target(source, recipe.image_size)
-    probe = Splits(target.name, some(target.train, PROBE), some(target.validation, PROBE))
+    probe = replace(target, train=some(target.train, PROBE), validation=some(target.validation, PROBE))
     networks = runtime.place(BYOL(*p3_models.build_backbone(recipe.network, recipe.image_size), hidden=recipe.hidden))
     optimiser, parallel = training.make_optimiser(networks, recipe), setup.parallel(networks, runtime)
     folder = setup.writable_folder(p3_recipes.run_folder(args, "byol" + "-crop" * args.crop, source))
     data = {"name": source.name, "unlabelled": len(images), "probe": [len(probe.train), len(probe.validation)]}
-    settings = recipe.settings() | {"decay": byol.DECAY, "seed": args.seed, "data": data, "precision": runtime.precision()}
+    data |= {"digest": target.digest, "digest of the unlabelled": p3_data.unlabelled_digest(source)}
+    settings = training.run_settings(recipe, "none", data, runtime, args) | {"decay": byol.DECAY}
 
     def one_epoch(epoch: int) -> dict:
         numbers = train_epoch(parallel, networks, optimiser, images, recipe, runtime, epoch, args.seed)
@@ -174,7 +176,7 @@ def write(args: argparse.Namespace, runtime: setup.Runtime, recipe, settings: di
         data=settings["data"],
         settings=settings,
         weights="none",
-        deviations=training.deviations(p3_recipes.PRETRAIN, recipe, "none") + ["random resized crops"] * args.crop,
+        deviations=training.deviations(p3_recipes.PRETRAIN, settings) + ["random resized crops"] * args.crop,
         **runs.origin(history),
     )
 
@@ -193,15 +195,16 @@ def pretrain_supervised(args: argparse.Namespace, runtime: setup.Runtime, source
         return {}
     recipe = p3_recipes.adapt(p3_recipes.SUPERVISED, args, source)
     left_out = excluded_file(args, source)
-    images = p3_data.load_labelled(source, recipe.image_size, p3_data.read_excluded(left_out))
+    images, digest = p3_data.load_labelled(source, recipe.image_size, p3_data.read_excluded(left_out))
     order = torch.randperm(len(images), generator=torch.Generator().manual_seed(args.seed))
     order = order[: p3_recipes.QUICK_UNLABELLED if args.quick else None]
     cut = int(0.9 * len(order))
-    splits = Splits(source.name, images.take(order[:cut]), images.take(order[cut:]))
+    splits = Splits(source.name, images.take(order[:cut]), images.take(order[cut:]), digest)
     model = p3_models.Transferred(*p3_models.build_backbone(recipe.network, recipe.image_size), int(images.target.max()) + 1)
     folder = setup.writable_folder(p3_recipes.run_folder(args, "supervised", source))
-    settings = recipe.settings() | {"seed": args.seed, "data": splits.describe(), "precision": runtime.precision()}
-    settings["list of images left out"] = p3_data.digest(left_out)
+    data = splits.describe() | {"digest of the unlabelled": p3_data.unlabelled_digest(source)}
+    settings = training.run_settings(recipe, "none", data, runtime, args)
+    settings["list of images left out"] = p3_data.digest_or_none(left_out)
     history = classification.train(model, recipe, splits, Pipeline(Normalise()), folder, settings, runtime, args)
     keep_backbone(folder, model.backbone, settings, history)
     return history[-1]
@@ -209,8 +212,8 @@ def pretrain_supervised(args: argparse.Namespace, runtime: setup.Runtime, source
 
 @setup.on_rank_zero
 def excluded_file(args: argparse.Namespace, source: p3_data.Source) -> Path | None:
-    """`--exclude`, or for the stand-ins the list of dirty images that hw2/p2_final.py --model best has left in --out."""
-    if args.exclude or source.name != p3_data.STAND_INS:
+    """`--exclude`, or for the stand-ins the list of dirty images that hw2/p2_final.py --model best has left in --out; quick: no list."""
+    if args.exclude or args.quick or source.name != p3_data.STAND_INS:
         return args.exclude
     found = Path(args.out) / "checkpoints/hw2-p2-best/dropped.csv"
     setup.log(f"without the images of {found}" if found.exists() else f"no {found}: dirty images are trained on too")

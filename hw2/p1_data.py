@@ -9,6 +9,7 @@ from torch import Tensor
 from torchvision.transforms.functional import rgb_to_grayscale
 
 from common.data import image_files, locate, read_image
+from common.files import digest
 from common.setup import UsageError
 from hw2 import p1_synthetic
 from hw2.p1_classes import CLASSES
@@ -26,6 +27,10 @@ class Scenes:
 
     def __len__(self) -> int:
         return len(self.files)
+
+    def digest(self) -> str:
+        """Of the names and labels."""
+        return digest([path.name for path in self.files], self.target.tolist())
 
     def first_per_class(self, count: int) -> "Scenes":
         """The first `count` images of each class: what `--quick` works on."""

@@ -8,7 +8,8 @@ from sklearn.cluster import MiniBatchKMeans
 from torch import Tensor
 from tqdm import tqdm
 
-from common.data import cache_folder, decoder, digest, from_cache
+from common.data import cache_folder, decoder, from_cache
+from common.files import digest
 from common.setup import UsageError
 from hw2 import sift
 from hw2.p1_data import Scenes
@@ -32,7 +33,7 @@ def descriptors(scenes: Scenes, step: int, bin_size: int) -> tuple[Tensor, Tenso
     """Dense SIFT of all images: uint8 (M, 128), 512 times the values, and int64 (N,), how many each image has. Kept in the cache folder."""
     stats = [(str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns) for path in scenes.files]
     code = Path(sift.__file__).read_text(encoding="utf-8")  # descriptors of an older form are not today's
-    key = digest(repr((step, bin_size, stats, code, decoder())))
+    key = digest(step, bin_size, stats, code, decoder())
 
     def describe() -> dict:
         found = [

@@ -45,7 +45,7 @@ import torch
 from sklearn.svm import LinearSVC
 from torch import Tensor
 
-from common import figures, metrics, results, setup
+from common import figures, files, metrics, results, setup
 from hw2 import p1_features
 from hw2.p1_classes import ABBREVIATIONS, CLASSES, INDOOR
 from hw2.p1_data import Scenes, load_scenes
@@ -121,7 +121,7 @@ def claims(confusions: dict[str, Tensor], accuracy: dict[str, float]) -> list[di
 def deviations(args: argparse.Namespace) -> list[str]:
     """In words, what the user changed of the defaults."""
     usual = parse_args([])
-    changed = [name for name in ("feature", *SETTINGS) if getattr(args, name) != getattr(usual, name)]
+    changed = [name for name in ("feature", *SETTINGS, "seed") if getattr(args, name) != getattr(usual, name)]
     return [f"{name} {getattr(args, name)}, not {getattr(usual, name)}" for name in changed]
 
 
@@ -129,6 +129,7 @@ def main(args: argparse.Namespace) -> dict:
     """Classify the test images by each feature and write the item; returns the result."""
     runtime = setup.start(args)
     name, train, test = load_scenes(args.data, args.dataset_path)
+    digest = files.digest(train.digest(), test.digest())
     if args.quick:
         train, test = train.first_per_class(QUICK["train"]), test.first_per_class(QUICK["test"])
     wanted = list(REPORTED) if args.feature == "both" else [args.feature]
@@ -148,7 +149,7 @@ def main(args: argparse.Namespace) -> dict:
         reported=REPORTED,
         reproduced=accuracy,
         claims=claims(confusions, accuracy),
-        data={"name": name, "train": len(train), "test": len(test)},
+        data={"name": name, "train": len(train), "test": len(test), "digest": digest},
         deviations=deviations(args),
         settings={name: getattr(args, name) for name in SETTINGS} | {"tiny image": "16x16, mean 0, length 1"},
     )

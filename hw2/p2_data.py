@@ -1,5 +1,6 @@
 """hw2's CIFAR-10 mini on disk -> decoded tensors: `p2_data/{train,public_test}/*.jpg` with `annotations/<split>_annos.json`, 32x32."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -34,7 +35,7 @@ def load_cifar(data: str | None, seed: int, share: float = COURSE_SHARE) -> Spli
     cut = int(share * len(whole))
     if cut < 2:
         raise UsageError(f"{folder} has {len(whole)} labelled images, too few to train on some and validate on others; add some")
-    return Splits(name, whole.take(order[:cut]), whole.take(order[cut:]))
+    return Splits(name, whole.take(order[:cut]), whole.take(order[cut:]), whole.digest())
 
 
 def enlarged(splits: Splits, share: float, seed: int) -> Splits:
@@ -42,7 +43,7 @@ def enlarged(splits: Splits, share: float, seed: int) -> Splits:
     count = len(splits.train)
     generator = torch.Generator().manual_seed(seed)
     again = [torch.randperm(count, generator=generator)[: round(count * (share - 1) / 2)] for _ in range(2)]
-    return Splits(splits.name, splits.train.take(torch.cat([torch.arange(count), *again])), splits.validation)
+    return replace(splits, train=splits.train.take(torch.cat([torch.arange(count), *again])))
 
 
 def load_public_test(data: str | None) -> Labelled:

@@ -68,7 +68,8 @@ def test_accuracy(path: Path, test: Labelled, runtime: setup.Runtime, views: int
 @setup.on_rank_zero
 def finish(args, runtime: setup.Runtime, full, used, history: list[dict], folder: Path, steps: dict, test: Labelled) -> dict:
     """Write run.json and p2.pth; returns the former's content. `steps` is what came before the last training."""
-    settings = setup.load_checkpoint(folder / "best.pth", "train again")["settings"] | steps | {"public_test": len(test)}
+    settings = setup.load_checkpoint(folder / "best.pth", "train again")["settings"] | steps
+    settings |= {"public_test": len(test), "digest of public_test": test.digest()}
     run = runs.finish(args, runtime, full, used, folder, {"history": history, "settings": settings})
     runs.save_half(folder, "p2.pth", run["kept"])
     return run

@@ -51,7 +51,7 @@ def train(name: str, recipe: Recipe, splits: Splits, runtime: setup.Runtime, arg
     setup.seed_everything(args.seed)
     setup.log(f"{name}:")
     folder = setup.writable_folder(training.run_folder(args, f"cv22-{recipe.network}", splits.name))
-    settings = recipe.settings() | {"seed": args.seed, "data": splits.describe(), "precision": runtime.precision()}
+    settings = training.run_settings(recipe, "none", splits.describe(), runtime, args)
     return classification.train(p2_models.build(recipe.network), recipe, splits, NORMALISED, folder, settings, runtime, args)
 
 
@@ -104,6 +104,7 @@ def claims(found: dict[str, dict]) -> list[dict]:
 def write(args: argparse.Namespace, runtime: setup.Runtime, recipe: Recipe, splits: Splits, histories: dict[str, list[dict]]) -> dict:
     """The item."""
     found = {name: numbers(history, recipe.batch_size) for name, history in histories.items()}
+    settings = training.run_settings(recipe, "none", splits.describe(), runtime, args) | runs.precision(*histories.values())
     return results.write_result(
         args,
         runtime,
@@ -116,8 +117,8 @@ def write(args: argparse.Namespace, runtime: setup.Runtime, recipe: Recipe, spli
         data=splits.describe(),
         weights="none",
         **runs.origin(*histories.values()),
-        deviations=training.deviations(CURVES, recipe, "none"),
-        settings=recipe.settings() | {"network": list(NETWORKS.values())},
+        deviations=training.deviations(CURVES, settings),
+        settings=settings | {"network": list(NETWORKS.values())},
     )
 
 

@@ -7,7 +7,6 @@
 """
 
 import argparse
-import contextlib
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -65,15 +64,13 @@ def train_stage(
 
 
 def probabilities(model: nn.Module, images: Tensor, history: list[dict], path: Path, runtime: setup.Runtime) -> Tensor:
-    """Class probabilities (N, 10) by ten views of each image; kept in a file with the history of the training that they come from."""
-    with contextlib.suppress(setup.UsageError):
-        kept = setup.load_checkpoint_for_all(path, "")
-        if kept["history"] == history and len(kept["probabilities"]) == len(images):
-            return kept["probabilities"]
-    with runtime.autocast():  # ten views of 30,000 images take minutes, and soft labels need no fp32
-        found = p2_models.logits(model.eval(), images, runtime).float().softmax(1)
-    setup.save_checkpoint(path, {"history": history, "probabilities": found})
-    return found
+    """Class probabilities (N, 10) by ten views of each image, made once for a training."""
+
+    def make() -> Tensor:
+        with runtime.autocast():  # ten views of 30,000 images take minutes, and soft labels need no fp32
+            return p2_models.logits(model.eval(), images, runtime).float().softmax(1)
+
+    return p2_tables.made_once(path, history, make)
 
 
 def label_probabilities(splits: Splits, recipe: Recipe, runtime: setup.Runtime, args: argparse.Namespace) -> tuple[Tensor, float]:
@@ -82,7 +79,7 @@ def label_probabilities(splits: Splits, recipe: Recipe, runtime: setup.Runtime, 
     order = torch.randperm(len(splits.train), generator=torch.Generator().manual_seed(args.seed))
     halves, found = order.chunk(2), torch.empty(len(order))
     for number, (seen, unseen) in enumerate((halves, halves[::-1])):
-        half = Splits(splits.name, splits.train.take(seen), splits.validation)
+        half = replace(splits, train=splits.train.take(seen))
         model, history, folder = train_stage(f"{FOLD.name}{number + 1}", recipe, half, runtime, args)
         held = splits.train.take(unseen)
         found[unseen] = of_own_label(probabilities(model, held.images, history, folder / "held-out.pth", runtime), held)
@@ -99,7 +96,7 @@ def clean(splits: Splits, probability: Tensor, path: Path) -> Splits:
     """The splits without the training images whose own label is least probable; the names of those go to `path`."""
     order, count = setup.from_rank_zero(probability.argsort), round(DIRTY_SHARE * len(splits.train))
     write_dropped(path, splits.train.take(order[:count]).names)
-    return Splits(splits.name, splits.train.take(order[count:].sort().values), splits.validation)
+    return replace(splits, train=splits.train.take(order[count:].sort().values))
 
 
 @setup.on_rank_zero
@@ -114,7 +111,7 @@ def with_soft_labels(splits: Splits, images: Tensor, labels: Tensor, smoothing: 
     """The splits with unlabelled images and their soft labels (N, 10) added to the training images, all with probabilities as target."""
     sure = F.one_hot(splits.train.target, len(CLASSES)) * (1 - smoothing) + smoothing / len(CLASSES)
     both = Labelled(torch.cat([splits.train.images, images]), torch.cat([sure, labels]), splits.train.names + [""] * len(images))
-    return Splits(splits.name, both, splits.validation)
+    return replace(splits, train=both)
 
 
 def train(splits: Splits, recipe: Recipe, runtime: setup.Runtime, args: argparse.Namespace) -> tuple[list[dict], Path, dict]:

@@ -39,7 +39,8 @@ def score(splits: Splits, runtime: setup.Runtime, args: argparse.Namespace) -> t
     model = p2_models.build(recipe.network)
     settings = p2_tables.run_settings(recipe, "none", splits, runtime, args)
     history = classification.train(model, recipe, splits, NORMALISED, folder, settings, runtime, args)
-    return largest_probability(model, splits.train, runtime), sum(epoch["seconds"] for epoch in history)
+    scores = p2_tables.made_once(folder / "scores.pth", history, lambda: largest_probability(model, splits.train, runtime))
+    return scores, sum(epoch["seconds"] for epoch in history)
 
 
 def share(count: int, images: int) -> int:
@@ -50,7 +51,7 @@ def share(count: int, images: int) -> int:
 def without(splits: Splits, scores: Tensor, count: int) -> Splits:
     """The splits without the `count` training images of the lowest scores."""
     order = setup.from_rank_zero(scores.argsort)
-    return Splits(splits.name, splits.train.take(order[count:].sort().values), splits.validation)
+    return replace(splits, train=splits.train.take(order[count:].sort().values))
 
 
 def precision_recall(names: list[str], scores: Tensor, count: int, dirty: set[str]) -> tuple[float, float]:

@@ -1,10 +1,15 @@
 """What cv22's tables 2.3 and 2.4 share: short trainings repeated over seeds, and the mean and spread of their accuracies."""
 
 import argparse
+import contextlib
+from collections.abc import Callable
+from pathlib import Path
+
+from torch import Tensor
 
 from common import classification, figures, setup, training
 from common.data import Splits
-from common.runs import ended, keep_history, origin, repetitions
+from common.runs import ended, keep_history, origin, precision, repetitions
 from hw2 import p2_models
 from hw2.p2_data import COURSE_SHARE, NORMALISED, load_cifar
 from hw2.p2_recipes import TABLE, Recipe
@@ -54,21 +59,36 @@ def train_row(
 
 
 def run_settings(recipe: Recipe, weights: str, splits: Splits, runtime: setup.Runtime, args: argparse.Namespace) -> dict:
-    """What a checkpoint says of its training."""
-    return recipe.settings() | {"weights": weights, "seed": args.seed, "data": splits.describe(), "precision": runtime.precision()}
+    """What a checkpoint says of its training; which images and labels it saw may depend on an earlier one's scores."""
+    return training.run_settings(recipe, weights, splits.describe(), runtime, args) | {"training set": splits.train.digest()}
+
+
+def made_once(path: Path, history: list[dict], make: Callable[[], Tensor]) -> Tensor:
+    """What `make()` makes of a trained network, from a file that is kept with the training's history.
+
+    Another machine would make it a little different, and the trainings after it would not be the same.
+    """
+    with contextlib.suppress(setup.UsageError):
+        kept = setup.load_checkpoint_for_all(path, "")
+        if kept.get("history") == history and "made" in kept:
+            return kept["made"]
+    made = make()
+    setup.save_checkpoint(path, {"history": history, "made": made})
+    return made
 
 
 def own_fields(
     args: argparse.Namespace, runtime: setup.Runtime, recipe: Recipe, weights: str, data: dict, runs: dict[str, list[list[dict]]]
 ) -> dict:
     """The entries of a table's result that come from its trainings, `runs` by row; `data` describes the splits before any row's change."""
-    seeds = [once.seed for once in repetitions(args)]
-    settings = recipe.settings() | {"seeds": seeds, "precision": runtime.precision()}
+    histories = [history for row in runs.values() for history in row]
+    settings = training.run_settings(recipe, weights, data, runtime, args) | precision(*histories)
+    settings["seeds"] = [once.seed for once in repetitions(args)]
     return {
-        "weights": weights,
+        "weights": settings["weights"],
         "data": data,
-        **origin(*(history for row in runs.values() for history in row)),
-        "deviations": training.deviations(TABLE, recipe, weights) + [f"{len(seeds)} seeds, not 3"] * (len(seeds) < 3),
+        **origin(*histories),
+        "deviations": training.deviations(TABLE, settings),
         "settings": settings,
     }
 

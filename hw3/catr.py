@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from torchvision.models import resnet101
 from torchvision.ops import FrozenBatchNorm2d
 
+from common import setup
+
 PAD = 0
 
 
@@ -287,7 +289,7 @@ class Caption:
     attention: Tensor
 
 
-@torch.no_grad()
+@setup.evaluation()
 def greedy(model: CATR, images: list[Tensor], most: int | None = None) -> list[Caption]:
     """The likeliest next token, step by step, until each image's caption ends or has `most` tokens (by default as many as fit)."""
     model.eval()

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from common.augment import NORMALISE, Pipeline
 from common.data import Labelled, Splits, decode_folder, image_files, locate, refuse, squeezed
+from common.files import digest
 from common.results import read_json
 from common.setup import UsageError, one_process_first
 from hw3.p1_synthetic import CLASSES, draw_pets
@@ -40,7 +41,12 @@ def load_pets(data: str | None, squares: tuple[int, int] | None = None) -> Split
     folder, name = locate(data, LAYOUT, draw_pets)
     train, validation = squares or (None, None)
     with one_process_first():
-        return Splits(name, load_split(folder / "train", train), load_split(folder / "val", validation))
+        return Splits(name, load_split(folder / "train", train), load_split(folder / "val", validation), data_digest(folder))
+
+
+def data_digest(folder: Path) -> str:
+    """Of the names of both splits' pictures, which tell their labels."""
+    return digest(*([path.name for path in image_files(folder / split, SUFFIXES)] for split in ("train", "val")))
 
 
 def load_split(folder: Path, square: int | None = None) -> Labelled:

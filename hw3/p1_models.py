@@ -225,6 +225,7 @@ def class_map(attention: Tensor, grid: tuple[int, int]) -> Tensor:
     return attention[..., 0, 1:].unflatten(-1, grid)
 
 
+@setup.evaluation()
 def position_similarity(model: VisionTransformer) -> Tensor:
     """Cosine similarity of every patch's position embedding with every other's, the class token left out: (patches, patches), -1 to 1."""
     embedding = nn.functional.normalize(model.encoder.pos_embedding[0, 1:].detach(), dim=1)

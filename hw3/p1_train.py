@@ -38,6 +38,7 @@ if __name__ == "__main__":
 
 from common import classification, results, runs, setup, training
 from common.data import Splits
+from common.files import file_digest
 from hw3 import p1_models, p1_recipes
 from hw3.p1_data import load_pets, validation_pipeline
 from hw3.p1_recipes import Recipe
@@ -66,11 +67,13 @@ def train_phase(
     """One phase, from `weights`, themselves from `origin`."""
     setup.log(f"phase {number}: {recipe.optimiser}, lr {recipe.lr}, {recipe.epochs} epochs")
     folder = setup.writable_folder(p1_recipes.run_folder(args, splits.name) / f"phase-{number}")
-    started = origin if number == 1 else f"phase 1, from {origin}"
     setup.seed_everything(args.seed, number)
     model = p1_models.build(recipe.network, recipe.image_size, weights)
     recipe = replace(recipe, normalise=model.normalise)
-    settings = recipe.settings() | {"weights": started, "seed": args.seed, "data": splits.describe(), "precision": runtime.precision()}
+    settings = training.run_settings(recipe, origin, splits.describe(), runtime, args)
+    if number == 2:
+        started = setup.from_rank_zero(lambda: file_digest(Path(weights)))
+        settings |= {"weights": f"phase 1, from {settings['weights']}", "started from": started}
     pipeline = validation_pipeline(recipe.image_size, recipe.normalise)
     if recipe.linear_start and weights != "none":
         p1_models.start_head(runtime.place(model), splits.train, pipeline, runtime)
@@ -78,20 +81,21 @@ def train_phase(
     return Phase(recipe, history, folder, settings)
 
 
-def all_deviations(first: Recipe, second: Recipe, weights: str, pictures: int) -> list[str]:
-    """In words, what both phases and their data are otherwise than for the course's."""
-    words = training.deviations(p1_recipes.FIRST, first, weights)
-    more = [f"phase 2: {word}" for word in training.deviations(p1_recipes.SECOND, second, "") if word not in words]
+def all_deviations(first: dict, second: dict) -> list[str]:
+    """In words, what both phases, of these settings, and their data are otherwise than for the course's."""
+    words, pictures = training.deviations(p1_recipes.FIRST, first), first["data"]["train"]
+    second = training.deviations(p1_recipes.SECOND, second | {"weights": "default"})  # it starts from the first
+    more = [f"phase 2: {word}" for word in second if word not in words]
     return words + more + [f"{pictures} training pictures, not {COURSE_PICTURES}"] * (pictures != COURSE_PICTURES)
 
 
 @setup.on_rank_zero
-def write(args: argparse.Namespace, runtime: setup.Runtime, weights: str, first: Phase, second: Phase) -> dict:
+def write(args: argparse.Namespace, runtime: setup.Runtime, first: Phase, second: Phase) -> dict:
     """The item, from both phases."""
-    settings, network = second.settings | {"weights": weights}, second.recipe.network
+    settings, network = second.settings | {"weights": first.settings["weights"]}, second.recipe.network
     whole = first.history + [epoch | {"epoch": epoch["epoch"] + len(first.history)} for epoch in second.history]
     run = runs.finish(args, runtime, p1_recipes.SECOND, second.recipe, second.folder, {"history": second.history, "settings": settings})
-    deviations = all_deviations(first.recipe, second.recipe, weights, settings["data"]["train"])
+    deviations = all_deviations(first.settings, second.settings)
     runs.save_half(second.folder, "p1.pth", run["kept"], deviations=deviations)
     kept = [training.kept_epoch(phase.history, phase.recipe.keep)["validation_accuracy"] for phase in (first, second)]
     return results.write_result(
@@ -107,7 +111,7 @@ def write(args: argparse.Namespace, runtime: setup.Runtime, weights: str, first:
         | {
             "deviations": deviations,
             **runs.origin(whole),
-            "settings": {"phase 1": first.settings, "phase 2": settings},
+            "settings": {"phase 1": first.settings | runs.precision(first.history), "phase 2": run["settings"]},
         },
     )
 
@@ -122,7 +126,7 @@ def main(args: argparse.Namespace) -> dict:
     if recipes[1].squares() != recipes[0].squares():
         splits = load_splits(args, recipes[1])
     second = train_phase(2, recipes[1], str(first.folder / "best.pth"), weights, splits, runtime, args)
-    return write(args, runtime, weights, first, second)
+    return write(args, runtime, first, second)
 
 
 if __name__ == "__main__":

@@ -40,21 +40,21 @@ import numpy as np
 
 from common import results, setup
 from common.data import locate
+from common.files import digest
 from common.results import read_json
 from hw3 import catr, p2_maps, p2_models, p2_recipes
-from hw3.p2_data import LAYOUT, draw_captions, load_split, prepared
+from hw3.p2_data import LAYOUT, data_digest, draw_captions, load_split, prepared
 from hw3.pictures import read_one
 
 SHOWN, MEASURED = 5, 100  # pictures of the split
 
 
-def pictures(args: argparse.Namespace) -> tuple[str, list[Path], list]:
-    """The data's name, and the files and pictures: the user's, or the split's first."""
-    folder, name = locate(args.data, LAYOUT, draw_captions)
+def pictures(args: argparse.Namespace, folder: Path) -> tuple[list[Path], list]:
+    """The files and pictures: the user's, or the split's first."""
     if args.image:
-        return name, [args.image], [read_one(args.image)]
+        return [args.image], [read_one(args.image)]
     split = load_split(folder, args.split).first(MEASURED)
-    return name, split.files, list(split.images)
+    return split.files, list(split.images)
 
 
 def caption_all(model: catr.CATR, images: list, args: argparse.Namespace, runtime: setup.Runtime) -> list[catr.Caption]:
@@ -71,16 +71,22 @@ def save(path: Path, caption: catr.Caption, maps: np.ndarray) -> None:
 
 def deviations(args: argparse.Namespace, origin: dict) -> list[str]:
     """In words, what the captions are otherwise than by the published network on pictures it has not seen."""
-    return origin.get("deviations", []) + ["pictures that the network was trained on"] * (args.split == "train" and args.image is None)
+    words = origin.get("deviations", []) + ["pictures that the network was trained on"] * (args.split == "train" and args.image is None)
+    words += [f"decoder layer {args.layer}, not the last"] * (args.layer != -1)
+    words += [f"head {args.head}, not the mean of all"] * (args.head is not None)
+    return words + [f"at most {args.max_tokens} tokens"] * (args.max_tokens is not None)
 
 
 def main(args: argparse.Namespace) -> dict:
     """Caption the pictures, draw their maps and measure them; returns the result."""
     runtime = setup.start(args)
-    name, files, images = pictures(args)
+    folder, name = locate(args.data, LAYOUT, draw_captions)
+    files, images = pictures(args, folder)
     own = p2_recipes.run_folder(args, name) / "p2.pth"
     remedy = "give a checkpoint of CATR" if args.weights else f"make it with: {p2_recipes.train_command(args)}"
     model, pieces, origin = p2_models.load_captioner(args.weights or own, args.vocab, runtime, remedy)
+    if not args.weights and origin["data"].get("digest") not in (None, data_digest(folder)):
+        raise setup.UsageError(f"{own} was trained on other data than {folder} holds; give the same --data")
     captions = caption_all(model, images, args, runtime)
     maps = [p2_maps.chosen(caption.attention, args.layer, args.head) for caption in captions]
     words = [pieces.words(caption.tokens) for caption in captions]
@@ -88,8 +94,9 @@ def main(args: argparse.Namespace) -> dict:
         save(args.save, captions[0], maps[0].numpy())
     shown = list(zip(files, images, words, maps, strict=True))[:SHOWN]
     suffixes = ["" if args.image else f"-{path.stem}" for path, *_ in shown]
-    boxes = read_json(locate(args.data, LAYOUT, draw_captions)[0] / "shapes.json")
+    boxes = read_json(folder / "shapes.json")
     measured = p2_maps.measures(words, maps) | {"pictures measured": len(files)}
+    shown_data = {"name": name, "digest of the pictures": digest([path.name for path in files])}
     known = p2_maps.on_shapes(words, maps, [boxes.get(path.name, {}) for path in files])
     return results.write_result(
         args,
@@ -104,7 +111,7 @@ def main(args: argparse.Namespace) -> dict:
         | measured,
         claims=p2_maps.claims(measured, known),
         tables=[p2_maps.word_table(words, maps)],
-        **({"data": {"name": name}} | origin | {"deviations": deviations(args, origin)}),
+        **({"data": shown_data} | origin | {"deviations": deviations(args, origin)}),
     )
 
 

@@ -40,6 +40,7 @@ from tqdm import tqdm
 
 from common import results, runs, setup, training
 from common.data import batches, shares
+from common.files import file_digest
 from hw3 import catr, p2_models, p2_recipes
 from hw3.p2_data import Captioned, load_captions, prepared
 from hw3.p2_recipes import Recipe
@@ -148,17 +149,18 @@ def main(args: argparse.Namespace) -> dict:
     """Train and write the item; returns the result."""
     runtime = setup.start(args)
     recipe = p2_recipes.recipe(args)
-    name, *splits = load_captions(args.data)
+    data, *splits = load_captions(args.data)
     if args.quick:
         splits = [split.first(count) for split, count in zip(splits, p2_recipes.QUICK_IMAGES, strict=True)]
     weights = training.starting_weights(args, recipe)
     pieces = word_pieces(args.vocab, splits[0])
     model = runtime.place(p2_models.build(recipe.network, pieces, recipe.side, weights))
     pairs = [Pairs(split, pieces, model.config) for split in splits]
-    folder = setup.writable_folder(p2_recipes.run_folder(args, name))
-    data = {"name": name, "train": len(splits[0]), "validation": len(splits[1]), "captions": len(pairs[0])}
-    settings = recipe.settings() | {"weights": weights, "seed": args.seed, "data": data, "precision": runtime.precision()}
-    settings |= {"config": asdict(model.config), "quarter turns": args.turns, "word pieces": str(args.vocab or "learnt from the captions")}
+    folder = setup.writable_folder(p2_recipes.run_folder(args, data["name"]))
+    data |= {"train": len(splits[0]), "validation": len(splits[1]), "captions": len(pairs[0])}
+    settings = training.run_settings(recipe, weights, data, runtime, args) | {"precision": runtime.precision(mixed=False)}
+    vocabulary = f"{args.vocab.name} ({file_digest(args.vocab)})" if args.vocab else "learnt from the captions"
+    settings |= {"config": asdict(model.config), "quarter turns": args.turns, "word pieces": vocabulary}
     optimiser, parallel = training.make_optimiser(model, recipe), setup.parallel(model, runtime)
 
     def one_epoch(epoch: int) -> dict:

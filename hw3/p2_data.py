@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from common.data import locate, refuse
-from common.files import listed_files
+from common.files import digest, listed_files
 from common.setup import UsageError
 from hw3.p2_synthetic import draw_captions
 from hw3.pictures import Pictures, decode
@@ -35,14 +35,25 @@ class Captioned:
         return Captioned(Pictures(self.images.images[:count]), self.files[:count], self.captions[:count])
 
 
-def load_captions(data: str | None) -> tuple[str, Captioned, Captioned]:
-    """The data's name, its training and its validation pictures. Raises UsageError that names what is wrong."""
+def load_captions(data: str | None) -> tuple[dict, Captioned, Captioned]:
+    """The data's name and digest, its training and its validation pictures. Raises UsageError that names what is wrong."""
     folder, name = locate(data, LAYOUT, draw_captions)
-    return name, load_split(folder, "train"), load_split(folder, "val")
+    return {"name": name, "digest": data_digest(folder)}, load_split(folder, "train"), load_split(folder, "val")
+
+
+def data_digest(folder: Path) -> str:
+    """Of the files' names and the captions of both splits."""
+    return digest(*([(path.name, own) for path, own in read_split(folder, split)] for split in ("train", "val")))
 
 
 def load_split(folder: Path, split: str) -> Captioned:
     """One split, in the order of its file's images."""
+    files, captions = map(list, zip(*read_split(folder, split), strict=True))
+    return Captioned(decode(folder / "images" / split, files), files, captions)
+
+
+def read_split(folder: Path, split: str) -> list[tuple[Path, list[str]]]:
+    """The pictures' files and captions of a split, in the order of its file. Raises UsageError that names what is wrong."""
     path, place = folder / f"{split}.json", folder / "images" / split
     try:
         content = json.loads(path.read_text(encoding="utf-8-sig"))
@@ -63,7 +74,7 @@ def load_split(folder: Path, split: str) -> Captioned:
     problems += [f"{name} has no caption" for number, name in images if not captions[number]]
     refuse(path, problems or ["no images"] * (not images))
     files = listed_files(path, [name for _, name in images], place)
-    return Captioned(decode(place, files), files, list(captions.values()))
+    return list(zip(files, captions.values(), strict=True))
 
 
 def prepared(image: Tensor, side: int) -> Tensor:

@@ -43,6 +43,7 @@ from tqdm import tqdm
 
 from common import figures, results, setup
 from common.data import image_files, locate, squeezed
+from common.files import digest
 from hw3 import p1_data, p1_figures, p1_models
 from hw3.p1_data import load_split, validation_pipeline
 from hw3.pictures import SUFFIXES, Pictures, read_one
@@ -167,6 +168,8 @@ def main(args: argparse.Namespace) -> dict:
     kind = "attention rollout" if args.rollout else "attention of the class token"
     words = "attention follows the outline: the quarter of patches with the steepest grey values, a proxy, has more than a quarter of it"
     words += "" if args.image else ", and more than of another image's attention"
+    origin["deviations"] = origin["deviations"] + ["attention rollout"] * args.rollout
+    pictures = files if args.image else image_files(folder / "val", SUFFIXES)
     return results.write_result(
         args,
         runtime,
@@ -179,7 +182,7 @@ def main(args: argparse.Namespace) -> dict:
             {"claim": words, "holds": follows, "share": found["share of attention on edges"]},
             {"claim": "more than the face: no data say where faces are, so this is not measured", "holds": None},
         ],
-        **{"data": {"name": name}} | origin,
+        **{"data": {"name": name, "digest of the pictures": digest([path.name for path in pictures])}} | origin,
     )
 
 

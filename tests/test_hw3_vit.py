@@ -14,6 +14,7 @@ from PIL import Image
 
 from common import classification, training
 from common.data import Labelled
+from common.files import file_digest
 from common.setup import Runtime, UsageError, load_checkpoint, save_checkpoint
 from hw3 import p1_data, p1_models, p1_pos_embed, p1_recipes, p1_synthetic, p1_train, p3_attention_map
 
@@ -323,7 +324,9 @@ def test_weights_from_elsewhere_need_no_data(tiny, tmp_path):
     torch.save(tiny.state_dict(), tmp_path / "a.pth")
     options = ["--data", str(tmp_path), "--out", str(tmp_path), "--arch", "tiny", "--weights", str(tmp_path / "a.pth")]
     found = p1_pos_embed.main(p1_pos_embed.parse_args(options))
-    assert found["data"] == {} and found["weights"].endswith("a.pth") and "deviations" not in found
+    digest = file_digest(tmp_path / "a.pth")
+    assert found["data"] == {} and found["weights"] == f"a.pth ({digest})"
+    assert found["deviations"] == [f"weights of a.pth ({digest}), not published ones"]
 
 
 def test_other_starting_weights_do_not_replace_a_training(pets, trained, tiny, tmp_path):

@@ -42,7 +42,7 @@ def test_training_learns_and_keeps_what_figures_need(trained):
     assert run["kept"]["validation_accuracy"] == max(epoch["validation_accuracy"] for epoch in history)
     item = json.loads((out / "f22a-1.2.json").read_text())
     assert item["reproduced"] == {"A": run["kept"]["validation_accuracy"]} and item["reported"] == {"A": 0.5544, "B": 0.8976}
-    assert item["quick"] is True and item["data"] == {"name": "p1_data", "train": 400, "validation": 200}
+    assert item["quick"] is True and item["data"].items() > {"name": "p1_data", "train": 400, "validation": 200}.items()
     assert "epochs 8, not 90" in " ".join(item["deviations"])
 
 

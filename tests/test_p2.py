@@ -64,7 +64,7 @@ def test_stand_ins_classes_are_uneven_and_mean_colours_overlap():
 
 def test_load_shrinks_images_and_keeps_validation_labels_whole(land):
     splits = p2_data.load_p2(str(land), 128, train=5)
-    assert splits.describe() == {"name": "p2_data", "train": 5, "validation": 4}
+    assert splits.describe() == {"name": "p2_data", "train": 5, "validation": 4, "digest": splits.digest}
     assert splits.train.images.shape == (5, 3, 128, 128) and splits.train.labels.shape == (5, 128, 128)
     assert splits.validation.labels.shape == (4, 512, 512) and splits.validation.names == ["0000", "0001", "0002", "0003"]
     whole = decode_jpeg(read_file(str(land / "hw1_data/p2_data/train/0000_sat.jpg"))).float()

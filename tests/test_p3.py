@@ -179,7 +179,7 @@ def test_all_five_settings(trained):
     assert all(claim["holds"] in (True, False) for claim in found["claims"]) and (out / "f23-2.2.png").exists()
     share = results.read_json(out / "f23-2.1.json")["reproduced"]["after the last epoch"]["identical_views"]
     assert [claim["both views identical"] for claim in found["claims"]] == [share] * 3
-    assert len(found["tables"][0]["rows"]) == 5 and found["settings"]["seeds"] == [0, 1]
+    assert len(found["tables"][0]["rows"]) == 5 and found["settings"]["A"]["seeds"] == [0, 1]
     assert [path.name for path in out.glob("checkpoints/*2.2*/*.pth")] == ["p3.pth"] * 2  # setting C, once a seed
 
 
@@ -209,18 +209,25 @@ def test_one_setting_resumes_and_keeps_the_others(drawn, trained, capsys):
 
 def test_the_table_says_where_its_backbones_come_from(drawn, trained):
     _, found = trained
-    backbones = found["settings"]["backbones"]
+    backbones = {"sl": found["settings"]["B"]["backbone"], "ssl": found["settings"]["C"]["backbone"]}
     assert backbones["ssl"]["settings"]["hidden"] == 512 and backbones["sl"]["settings"]["list of images left out"] == "none"
     assert backbones["ssl"]["after the last epoch"]["epoch"] == 1 and backbones["ssl"]["digest"] != backbones["sl"]["digest"]
-    assert "network small, not resnet50" in found["deviations"] and "--ssl backbone.pth" in found["deviations"]
+    assert "network small, not resnet50" in found["deviations"]
+    assert f"C, E: --ssl backbone.pth ({backbones['ssl']['digest']})" in found["deviations"]
 
 
-def test_settings_of_another_backbone_or_recipe_stay_out_of_the_table(drawn, trained, tmp_path):
+def test_settings_of_another_backbone_say_so(drawn, trained, tmp_path):
     shutil.copytree(trained[0], tmp_path / "out")
     options = [*again(tmp_path / "out"), "--setting", "A", "--resume"]
     assert list(call(p3_ssl_finetune, drawn, tmp_path / "out", *options)["reproduced"]) == list("ABCDE")
     state = load_checkpoint(options[5], "")
     torch.save({key: value + 1 for key, value in state.items()}, options[5])
+    found = call(p3_ssl_finetune, drawn, tmp_path / "out", *options)
+    assert (
+        found["rows"]["C"] == trained[1]["rows"]["C"]
+        and found["tables"][0]["rows"][2][-1] == found["rows"]["C"]["settings"]["backbone"]["digest"]
+    )
+    (tmp_path / "out/f23-2.2.json").unlink()
     assert list(call(p3_ssl_finetune, drawn, tmp_path / "out", *options)["reproduced"]) == list("ABD")
 
 
@@ -232,7 +239,7 @@ def test_courses_supervised_backbone(drawn, tmp_path):
     options = ["--data", str(data), "--out", str(tmp_path), "--backbone", "resnet18", "--image-size", "96", "--epochs", "1"]
     assert p3_ssl_pretrain.main(p3_ssl_pretrain.parse_args([*options, "--supervised"])) == {}
     found = p3_ssl_finetune.main(p3_ssl_finetune.parse_args([*options, "--setting", "D", "--seeds", "1"]))
-    assert found["settings"]["backbones"]["sl"]["file"] == "pretrain_model_SL.pt" and found["tables"][0]["rows"][0][3] == "one run"
+    assert found["settings"]["D"]["backbone"]["file"] == "pretrain_model_SL.pt" and found["tables"][0]["rows"][0][3] == "one run"
 
 
 def test_quick_form_on_the_courses_layout(drawn, tmp_path, capsys):
@@ -267,7 +274,7 @@ def test_real_layouts_stand_in(tmp_path, monkeypatch):
     splits, classes = p3_data.load_target(source, 32)
     assert source.name == p3_data.STAND_INS and len(splits.train) == 60 and len(splits.validation) == 50 and len(classes) == 50
     assert p3_data.load_unlabelled(source, 32).shape == (10, 3, 32, 32)
-    assert len(p3_data.load_labelled(source, 32, {"00000.jpg", "00001.jpg"})) == 38
+    assert len(p3_data.load_labelled(source, 32, {"00000.jpg", "00001.jpg"})[0]) == 38
     for excluded, message in (({"zebra.jpg"}, r"not there \(zebra\.jpg\)"), ({f"{i:05d}.jpg" for i in range(40)}, "all labelled images")):
         with pytest.raises(UsageError, match=message):
             p3_data.load_labelled(source, 32, excluded)
