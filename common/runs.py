@@ -40,7 +40,7 @@ def origin(*histories: list[dict]) -> dict:
 
 def precision(*histories: list[dict]) -> dict:
     """The setting `precision` of trainings that have ended: that of their epochs, whichever machine reads them."""
-    return {"precision": ", ".join(dict.fromkeys(epoch["precision"] for history in histories for epoch in history))}
+    return {"precision": ", ".join(dict.fromkeys(epoch["precision"] for history in histories for epoch in history if "precision" in epoch))}
 
 
 def own_fields(run: dict) -> dict:

@@ -258,6 +258,9 @@ def test_a_smooth_embedding_recovers_the_grid_and_a_random_one_does_not():
     smooth = torch.exp(-torch.cdist(place, place) / 3)
     found = p1_pos_embed.measures(smooth, 8, 8)
     assert found["rank correlation"] == pytest.approx(-1, abs=1e-3) and p1_pos_embed.claims(found)[0]["holds"]
+    alike = p1_pos_embed.measures(torch.ones(64, 64), 8, 8)
+    assert alike["rank correlation"] is None and alike["neighbours"] == 1
+    assert [claim["holds"] for claim in p1_pos_embed.claims(alike)] == [None, None]
     random = torch.rand(64, 64, generator=torch.Generator().manual_seed(0))
     assert [claim["holds"] for claim in p1_pos_embed.claims(p1_pos_embed.measures(random, 8, 8))] == [False, None]
     with pytest.raises(UsageError, match="2 x 2 patches are too few"):
@@ -287,6 +290,8 @@ def test_edges_attract_when_the_share_is_surely_above_chance_and_other_images():
 def test_training_and_its_figures(pets, trained, tmp_path):
     out, result = trained
     assert result["item"] == "f21 1.1" and "network tiny, not b16" in result["deviations"]
+    first = next(out.glob("checkpoints/*/phase-1/best.pth"))
+    assert result["settings"]["phase 2"]["started from"] == file_digest(first)
     options = ["--data", str(pets), "--out", str(out), "--quick"]
     found = p1_pos_embed.main(p1_pos_embed.parse_args(options))
     assert set(found["reproduced"]) >= {"neighbours", "rank correlation"} and (out / "f21-1.2.png").exists()
