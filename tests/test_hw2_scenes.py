@@ -125,7 +125,7 @@ def test_both_features_on_drawn_scenes(scenes, tmp_path, capsys):
     assert f"Accuracy =  {item['reproduced']['bag_of_sift']}\n" in out and out.count("Accuracy =  ") == 2
     assert item["reproduced"]["bag_of_sift"] > item["reproduced"]["tiny_image"] > 1 / 15
     assert json.loads((tmp_path / "cv22-1.json").read_text())["claims"] == item["claims"] and item["claims"][0]["holds"]
-    assert (tmp_path / "cv22-1.png").exists() and item["data"] == {"name": "p1_data", "train": 90, "test": 60}
+    assert (tmp_path / "cv22-1.png").exists() and item["data"].items() > {"name": "p1_data", "train": 90, "test": 60}.items()
 
 
 def test_graders_command_and_cached_descriptors(scenes, tmp_path, monkeypatch):

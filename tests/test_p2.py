@@ -275,6 +275,23 @@ def test_stages_are_drawn_with_a_gif_for_each_tile(trained, land):
         assert gif.n_frames == 2 and gif.size == (256, 276)
 
 
+def test_stages_of_other_data_or_of_two_trainings_are_refused(trained, land, tmp_path):
+    shutil.copytree(trained[0], tmp_path / "out")
+    shutil.copytree(land, tmp_path / "land")
+    folder = tmp_path / "land/hw1_data/p2_data/validation"
+    for kind in ("sat.jpg", "mask.png"):
+        (folder / f"0003_{kind}").rename(folder / f"0009_{kind}")
+    args = ["--model", "best", "--quick", "--data", str(land), "--out", str(tmp_path / "out")]
+    with pytest.raises(UsageError, match="was trained on other data than"):
+        p2_mask_viz.main(p2_mask_viz.parse_args([*args, "--data", str(tmp_path / "land")]))
+    first = next((tmp_path / "out").glob("checkpoints/*/epoch-001.pth"))
+    state = setup.load_checkpoint(first, "")
+    state["history"][0]["train_loss"] += 1
+    setup.save_checkpoint(first, state)
+    with pytest.raises(UsageError, match="another training than its folder's run"):
+        p2_mask_viz.main(p2_mask_viz.parse_args(args))
+
+
 def test_missing_stages_name_the_command(land, tmp_path):
     with pytest.raises(UsageError, match=r"make it with: python hw1/p2_seg_train.py --report f22a --model B"):
         p2_mask_viz.main(p2_mask_viz.parse_args(["--report", "f22a", "--data", str(land), "--out", str(tmp_path)]))
