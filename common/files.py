@@ -24,6 +24,11 @@ def file_digest(path: Path) -> str:
         raise UsageError(f"{path} cannot be read ({error.strerror or error}); name another file") from None
 
 
+def named(path: Path) -> str:
+    """A file as results name it: what lies where is one machine's, and one name may stand for several contents. Raises as file_digest."""
+    return f"{Path(path).name} ({file_digest(path)})"
+
+
 def image_files(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
     """The folder's files with these lower-case suffixes, sorted by name, hidden ones left out. Raises UsageError if there are none.
 

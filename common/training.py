@@ -18,7 +18,7 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
 from common import locks, setup
-from common.files import file_digest
+from common.files import named
 
 Schedule = Callable[[float, int], float]
 
@@ -102,7 +102,7 @@ def changes(args: argparse.Namespace) -> dict:
 def run_settings(recipe, weights: str, data: dict, runtime: setup.Runtime, args: argparse.Namespace) -> dict:
     """What a training's checkpoints and its result say of it; `weights` in a file are known by its name and digest, wherever it lies."""
     if weights not in WEIGHTS:
-        weights = setup.from_rank_zero(lambda: f"{Path(weights).name} ({file_digest(Path(weights))})")
+        weights = setup.from_rank_zero(lambda: named(Path(weights)))
     return recipe.settings() | {"weights": weights, "seed": args.seed, "data": data, "precision": runtime.precision()}
 
 
@@ -255,7 +255,7 @@ def resume(folder: Path, model: nn.Module, optimiser: torch.optim.Optimizer, ave
         setup.log(f"nothing to resume in {folder}: starting at epoch 1")
         return []
     kept = state.get("settings", {})
-    different = differences(kept, settings, len(state.get("history", [])) == settings["epochs"])
+    different = differences(kept, settings, len(state.get("history", [])) == settings.get("epochs"))
     if different and set(different) <= set(EARLIER_STAGE):
         setup.log(f"{path} began from an earlier stage that has been trained anew ({', '.join(different)}): starting at epoch 1")
         return []

@@ -7,7 +7,7 @@ from torchvision.models.vision_transformer import VisionTransformer
 
 from common import setup
 from common.data import locate
-from common.files import file_digest
+from common.files import named
 from hw3 import p1_data, p1_models, p1_recipes
 
 
@@ -34,6 +34,6 @@ def load_shown(args: argparse.Namespace, runtime: setup.Runtime) -> tuple[Vision
     deviations = [f"image_size {size}, not {usual}"] * (size != usual)
     weights = args.weights
     if weights != "default":
-        weights = f"{path.name} ({file_digest(path)})"
+        weights = named(path)
         deviations.append(f"weights of {weights}, not published ones")
     return model, {"weights": weights, "settings": {"network": args.arch, "image_size": size}, "deviations": deviations}

@@ -37,6 +37,7 @@ from torch import Tensor
 from torchvision.models.vision_transformer import VisionTransformer
 
 from common import figures, results, setup
+from common.files import named
 from common.metrics import NO_CORRELATION, rank_correlation
 from hw3 import p1_figures, p1_models
 
@@ -121,6 +122,8 @@ def main(args: argparse.Namespace) -> dict:
     others = {name: p1_models.build(network, model.image_size, path) for name, path in files.items()}
     found, *more = (measures(p1_models.position_similarity(one).cpu(), *p1_models.grid_of(one)) for one in (model, *others.values()))
     beside = dict(zip(others, more, strict=True))
+    origin["settings"] = origin["settings"] | {name: named(path) for name, path in files.items()}
+    numbers = {"reproduced": found} | {f"reproduced / {name}": one for name, one in beside.items()}
     shown = {", before fine-tuning": others["before"], ", after it": model} if "before" in others else {"": model}
     return results.write_result(
         args,
@@ -131,7 +134,7 @@ def main(args: argparse.Namespace) -> dict:
         reported={},
         reproduced=found | beside,
         claims=claims(found, beside.get("uncropped")),
-        missing={f"reproduced / {name}": NO_CORRELATION for name, value in flat(found | beside) if value is None},
+        missing={f"{label} / {name}": NO_CORRELATION for label, one in numbers.items() for name, value in one.items() if value is None},
         **{"data": {}} | origin,
     )
 

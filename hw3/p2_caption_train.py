@@ -40,7 +40,7 @@ from tqdm import tqdm
 
 from common import results, runs, setup, training
 from common.data import batches, shares
-from common.files import file_digest
+from common.files import named
 from hw3 import catr, p2_models, p2_recipes
 from hw3.p2_data import Captioned, load_captions, prepared
 from hw3.p2_recipes import Recipe
@@ -159,7 +159,7 @@ def main(args: argparse.Namespace) -> dict:
     folder = setup.writable_folder(p2_recipes.run_folder(args, data["name"]))
     data |= {"train": len(splits[0]), "validation": len(splits[1]), "captions": len(pairs[0])}
     settings = training.run_settings(recipe, weights, data, runtime, args) | {"precision": runtime.precision(mixed=False)}
-    vocabulary = f"{args.vocab.name} ({file_digest(args.vocab)})" if args.vocab else "learnt from the captions"
+    vocabulary = named(args.vocab) if args.vocab else "learnt from the captions"
     settings |= {"config": asdict(model.config), "quarter turns": args.turns, "word pieces": vocabulary}
     optimiser, parallel = training.make_optimiser(model, recipe), setup.parallel(model, runtime)
 

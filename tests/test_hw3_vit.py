@@ -415,7 +415,7 @@ def square_training(pets, tmp_path):
         torch.manual_seed(0)
         args = argparse.Namespace(seed=0, resume=resuming)
         some = replace(recipe, epochs=epochs, schedule=training.constant)
-        settings, pipeline = {"weights": "none"}, p1_data.validation_pipeline(96, "imagenet")
+        settings, pipeline = {"weights": "none", "precision": "fp32"}, p1_data.validation_pipeline(96, "imagenet")
         runtime = Runtime(torch.device("cpu"), False)
         return classification.train(p1_models.build("tiny", 96), some, splits, pipeline, tmp_path / folder, settings, runtime, args)
 

@@ -14,7 +14,7 @@ from torchvision.io import decode_jpeg, read_file
 
 from common.augment import Symmetries
 from common.data import read_image
-from common.setup import UsageError, load_checkpoint
+from common.setup import UsageError, load_checkpoint, save_checkpoint
 from hw1 import p2_architecture, p2_data, p2_mask_viz, p2_masks, p2_models, p2_recipes, p2_seg_train, p2_synthetic
 from hw1.p2_classes import COLOURS, UNKNOWN
 
@@ -285,9 +285,9 @@ def test_stages_of_other_data_or_of_two_trainings_are_refused(trained, land, tmp
     with pytest.raises(UsageError, match="was trained on other data than"):
         p2_mask_viz.main(p2_mask_viz.parse_args([*args, "--data", str(tmp_path / "land")]))
     first = next((tmp_path / "out").glob("checkpoints/*/epoch-001.pth"))
-    state = setup.load_checkpoint(first, "")
+    state = load_checkpoint(first, "")
     state["history"][0]["train_loss"] += 1
-    setup.save_checkpoint(first, state)
+    save_checkpoint(first, state)
     with pytest.raises(UsageError, match="another training than its folder's run"):
         p2_mask_viz.main(p2_mask_viz.parse_args(args))
 
