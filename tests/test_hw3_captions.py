@@ -229,7 +229,7 @@ def test_training_learns(trained):
     state = setup.load_checkpoint(out / "checkpoints/hw3-p2-small/last.pth", "")
     assert state["history"][1]["train_loss"] < state["history"][0]["train_loss"]
     assert {"exact captions, training", "exact captions, validation"} < result["reproduced"].keys()
-    assert result["settings"]["quarter turns"] is False
+    assert result["settings"]["quarter turns"] is False and "bf16" not in result["settings"]["precision"]
 
 
 def test_figures_show_each_image_its_own_maps(drawn, trained, tmp_path):

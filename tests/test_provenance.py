@@ -284,6 +284,12 @@ def test_a_finished_training_is_a_result_on_every_machine(tmp_path):
     history = walk(tmp_path, {}, CPU_BF16)
     again = walk(tmp_path, {}, CPU)
     assert again == history and runs.precision(again)["precision"] == CPU_BF16.precision() != CPU.precision()
+    settings = SCRATCH.settings() | {"weights": "none", "data": {}, "precision": CPU.precision()}
+    trained = [epoch | {"validation_accuracy": 0.5} for epoch in again]
+    args = argparse.Namespace(quick=False, seed=0)
+    assert runs.finish(args, CPU, SCRATCH, SCRATCH, tmp_path, {"history": trained, "settings": settings})["settings"]["precision"] == (
+        CPU_BF16.precision()
+    )
     walk(tmp_path / "half", {}, CPU_BF16, epochs=1)
     with pytest.raises(UsageError, match=r"other settings \(precision\)"):
         walk(tmp_path / "half", {}, CPU)
@@ -294,10 +300,14 @@ def test_a_finished_training_is_a_result_on_every_machine(tmp_path):
     assert runs.ended(tmp_path / "table", settings | {"lr": 1}, resuming=True) == []
 
 
+def no_epoch(epoch: int) -> dict:
+    raise AssertionError("trained again")
+
+
 def test_checkpoints_from_before_the_digests_are_read(tmp_path):
     data = {"name": "p1_data", "train": 1, "validation": 1}
     first = walk(tmp_path, {"data": data})
-    assert walk(tmp_path, {"data": data | {"digest": "one"}, "training set": "two"}) == first
+    assert walk(tmp_path, {"data": data | {"digest": "one"}, "training set": "two"}, one_epoch=no_epoch) == first
     walk(tmp_path, {"data": data | {"digest": "one"}}, resuming=False)
 
 
