@@ -70,7 +70,7 @@ def probabilities(model: nn.Module, images: Tensor, history: list[dict], path: P
         with runtime.autocast():  # ten views of 30,000 images take minutes, and soft labels need no fp32
             return p2_models.logits(model.eval(), images, runtime).float().softmax(1)
 
-    return p2_tables.made_once(path, history, make)
+    return p2_tables.made_once(path, history, len(images), make)
 
 
 def label_probabilities(splits: Splits, recipe: Recipe, runtime: setup.Runtime, args: argparse.Namespace) -> tuple[Tensor, float]:

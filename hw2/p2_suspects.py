@@ -39,7 +39,8 @@ def score(splits: Splits, runtime: setup.Runtime, args: argparse.Namespace) -> t
     model = p2_models.build(recipe.network)
     settings = p2_tables.run_settings(recipe, "none", splits, runtime, args)
     history = classification.train(model, recipe, splits, NORMALISED, folder, settings, runtime, args)
-    scores = p2_tables.made_once(folder / "scores.pth", history, lambda: largest_probability(model, splits.train, runtime))
+    count, path = len(splits.train), folder / "scores.pth"
+    scores = p2_tables.made_once(path, history, count, lambda: largest_probability(model, splits.train, runtime))
     return scores, sum(epoch["seconds"] for epoch in history)
 
 

@@ -63,14 +63,14 @@ def run_settings(recipe: Recipe, weights: str, splits: Splits, runtime: setup.Ru
     return training.run_settings(recipe, weights, splits.describe(), runtime, args) | {"training set": splits.train.digest()}
 
 
-def made_once(path: Path, history: list[dict], make: Callable[[], Tensor]) -> Tensor:
-    """What `make()` makes of a trained network, from a file that is kept with the training's history.
+def made_once(path: Path, history: list[dict], count: int, make: Callable[[], Tensor]) -> Tensor:
+    """What `make()` makes with a trained network of `count` images, from a file that is kept with the training's history.
 
     Another machine would make it a little different, and the trainings after it would not be the same.
     """
     with contextlib.suppress(setup.UsageError):
         kept = setup.load_checkpoint_for_all(path, "")
-        if kept.get("history") == history and "made" in kept:
+        if kept.get("history") == history and len(kept.get("made", ())) == count:
             return kept["made"]
     made = make()
     setup.save_checkpoint(path, {"history": history, "made": made})

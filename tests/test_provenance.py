@@ -264,10 +264,12 @@ def test_a_stage_whose_start_was_made_anew_starts_over(tmp_path, capsys):
 
 
 def test_what_a_network_made_is_made_once(tmp_path):
-    made = p2_tables.made_once(tmp_path / "a.pth", [{"epoch": 1}], lambda: torch.ones(2))
-    again = p2_tables.made_once(tmp_path / "a.pth", [{"epoch": 1}], lambda: torch.zeros(2))
+    made = p2_tables.made_once(tmp_path / "a.pth", [{"epoch": 1}], 2, lambda: torch.ones(2))
+    again = p2_tables.made_once(tmp_path / "a.pth", [{"epoch": 1}], 2, lambda: torch.zeros(2))
     assert torch.equal(made, again)
-    assert not p2_tables.made_once(tmp_path / "a.pth", [{"epoch": 2}], lambda: torch.zeros(2)).any()
+    for history, count in (([{"epoch": 2}], 2), ([{"epoch": 2}], 3)):
+        assert not p2_tables.made_once(tmp_path / "a.pth", history, count, lambda count=count: torch.zeros(count)).any()
+    assert len(p2_tables.made_once(tmp_path / "a.pth", [{"epoch": 2}], 3, lambda: torch.ones(3))) == 3
 
 
 def test_labels_and_names_are_a_training_set(tmp_path):
