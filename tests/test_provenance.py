@@ -243,6 +243,7 @@ class Small:
 
 def walk(folder, settings: dict, runtime=CPU, resuming=True, one_epoch=None, epochs=2) -> list[dict]:
     """Train a linear layer; each epoch's loss is its number."""
+    folder.mkdir(exist_ok=True)
     model = torch.nn.Linear(1, 1)
     optimiser = torch.optim.SGD(model.parameters(), 0.1)
     settings = {"epochs": 2, "precision": runtime.precision()} | settings
