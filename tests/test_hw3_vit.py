@@ -413,6 +413,7 @@ def square_training(pets, tmp_path):
 
     def train(folder: str, epochs: int, resuming: bool = False):
         torch.manual_seed(0)
+        (tmp_path / folder).mkdir(exist_ok=True)
         args = argparse.Namespace(seed=0, resume=resuming)
         some = replace(recipe, epochs=epochs, schedule=training.constant)
         settings, pipeline = {"weights": "none", "precision": "fp32"}, p1_data.validation_pipeline(96, "imagenet")
