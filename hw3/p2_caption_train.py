@@ -159,7 +159,7 @@ def main(args: argparse.Namespace) -> dict:
     folder = setup.writable_folder(p2_recipes.run_folder(args, data["name"]))
     data |= {"train": len(splits[0]), "validation": len(splits[1]), "captions": len(pairs[0])}
     settings = training.run_settings(recipe, weights, data, runtime, args) | {"precision": runtime.precision(mixed=False)}
-    vocabulary = named(args.vocab) if args.vocab else "learnt from the captions"
+    vocabulary = setup.from_rank_zero(lambda: named(args.vocab)) if args.vocab else "learnt from the captions"
     settings |= {"config": asdict(model.config), "quarter turns": args.turns, "word pieces": vocabulary}
     optimiser, parallel = training.make_optimiser(model, recipe), setup.parallel(model, runtime)
 
