@@ -35,7 +35,7 @@ def trained(data, tmp_path_factory):
 def test_training_learns_and_keeps_what_figures_need(trained):
     out, run = trained
     folder, history = out / "checkpoints/f22a-A-quick", run["history"]
-    assert sorted(path.name for path in folder.iterdir()) == [
+    assert sorted(path.name for path in folder.glob("[!.]*")) == [
         *("best.pth", "epoch-001.pth", "epoch-004.pth", "epoch-008.pth", "last.pth", "run.json")
     ]
     assert history[-1]["train_loss"] < history[0]["train_loss"] and len(history) == 8

@@ -193,7 +193,7 @@ def test_loss_leaves_unknown_out_and_adds_the_auxiliary_one():
 def test_training_keeps_its_stages_and_the_graders_checkpoint(trained):
     out, run = trained
     folder = out / "checkpoints/p2-best-quick"
-    assert {path.name for path in folder.iterdir()} == {"best.pth", "epoch-001.pth", "epoch-002.pth", "last.pth", "p2.pth", "run.json"}
+    assert {path.name for path in folder.glob("[!.]*")} == {"best.pth", "epoch-001.pth", "epoch-002.pth", "last.pth", "p2.pth", "run.json"}
     assert run["history"][1]["train_loss"] < run["history"][0]["train_loss"]
     half = load_checkpoint(folder / "p2.pth", "")["model"]
     assert {value.dtype for value in half.values() if value.is_floating_point()} == {torch.float16}
