@@ -36,7 +36,7 @@ def fed(images, pipeline: Pipeline, workers: int) -> list:
         (IMAGES, replace(p1_recipes.RECIPES["f22b", "A"], image_size=40).train_pipeline(0)),
         (IMAGES, replace(p2_recipes.TABLE, augment=p2_recipes.AUGMENTATIONS["combined"]).train_pipeline(0)),
         (PICTURES, replace(vit_recipes.FIRST, image_size=32).train_pipeline(0)),
-        (PICTURES, validation_pipeline(24)),
+        (PICTURES, validation_pipeline(24, "half")),
     ],
 )
 def test_any_number_of_workers_gives_the_same_images(images, pipeline):
