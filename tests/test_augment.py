@@ -23,10 +23,27 @@ from common.augment import (
     ResizedCrop,
     Rotate,
     Sometimes,
+    Symmetries,
 )
 
 IMAGES = torch.randint(0, 256, (6, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
 U = torch.rand(6, 8, generator=torch.Generator().manual_seed(1))
+
+
+def test_symmetries_are_the_eight_of_a_square():
+    image = torch.arange(3 * 4 * 4).view(1, 3, 4, 4)
+    out = Symmetries()(image.expand(8, -1, -1, -1), torch.arange(0.5, 8)[:, None] / 8)
+    quarters = [image[0].rot90(k, (1, 2)) for k in range(4)]
+    expected = {tuple(one.flatten().tolist()) for one in [*quarters, *(one.flip(-1) for one in quarters)]}
+    assert {tuple(one.flatten().tolist()) for one in out} == expected and len(expected) == 8
+
+
+def test_random_erasing_erases_a_share_p_of_the_images_and_2_to_33_hundredths_of_each():
+    u = torch.rand(400, 1, generator=torch.Generator().manual_seed(0))
+    for p in (0.2, 0.7):
+        erased = (RandomErasing(p)(torch.ones(400, 1, 32, 32), u) == 0).float().mean((1, 2, 3))
+        hit = erased[erased > 0]
+        assert abs(len(hit) / 400 - p) < 0.08 and 0.015 < hit.min() and hit.max() < 0.36 and 0.1 < hit.mean() < 0.25
 
 
 def test_crop_is_a_window_of_the_padded_image():
