@@ -286,7 +286,7 @@ def refuse_other_start(folder: Path, kept: dict, settings: dict) -> None:
 
 def refuse_other_run(path: Path, state: dict, run: dict) -> None:
     """Raises UsageError if a checkpoint's epochs are not those of `run`, its folder's run.json: a later training there was broken off."""
-    histories = ([(epoch["epoch"], epoch["train_loss"]) for epoch in one] for one in (state["history"], run["history"]))
+    histories = ([(epoch["epoch"], epoch["train_loss"]) for epoch in one] for one in (state.get("history", []), run.get("history", [])))
     if any(one != other for one, other in zip(*histories, strict=False)):
         raise setup.UsageError(f"{path} is of another training than its folder's run.json; train again, or go on with --resume")
 

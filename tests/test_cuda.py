@@ -10,6 +10,7 @@ augmentation. Left out: backward passes, which need a real device, and what kern
 import argparse
 import contextlib
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -211,7 +212,7 @@ def test_hw1_p1(gpu, monkeypatch, key):
     with gpu.waiting():
         assert classification.predict(model, splits.train.images, validation, CUDA).shape == (6, 50)
         monkeypatch.setattr(p1_models, "load_trained", lambda *_: (model, {"settings": {"image_size": 32}, "epoch": 1}))
-        embedding, _ = p1_embedding.embed(None, splits.validation, CUDA)
+        embedding, _ = p1_embedding.embed(Path("none") / "best.pth", splits.validation, CUDA)
     assert len(embedding.feats) == 6 and embedding.feats.device.type == "cpu"
 
 
