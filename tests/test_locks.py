@@ -16,6 +16,8 @@ from hw1 import p1_recipes, p1_train
 
 TRAIN = "import sys; from hw1 import p1_train; from common import cli; cli.run(p1_train.main, p1_train.parse_args(sys.argv[1:]))"
 
+FP32 = {"precision": "fp32"}
+
 
 def other(code: str, *arguments, **options) -> subprocess.Popen:
     """Another process that runs `code`, its input and output as pipes of text."""
@@ -79,7 +81,7 @@ def test_best_is_the_epoch_of_the_history_when_a_kill_came_between_two_files(tmp
 
         with monkeypatch.context() as patch:
             patch.setattr(setup, "save_checkpoint", saved)
-            return training.walk(recipe, model, training.make_optimiser(model, recipe), tmp_path, {}, runtime, resuming, one_epoch)
+            return training.walk(recipe, model, training.make_optimiser(model, recipe), tmp_path, FP32, runtime, resuming, one_epoch)
 
     for end_after in (1, 2, 3, 4):
         with pytest.raises(KeyboardInterrupt):

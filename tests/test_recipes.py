@@ -10,9 +10,9 @@ from common import classification, training
 from common.augment import Flip, Normalise, Pipeline
 from common.data import Labelled, Splits
 from common.setup import Runtime, seed_everything
-from hw1 import p2_data, p2_models, p2_recipes, p2_seg_train
+from hw1 import p2_data, p2_recipes, p2_seg_train
 
-CPU = Runtime(torch.device("cpu"), False)
+CPU, FP32 = Runtime(torch.device("cpu"), False), {"precision": "fp32"}
 NO_EFFECT = {"network", "keep", "pretrained", "num_classes", "validation_batch"}  # on the steps of a training that is given its network
 
 
@@ -44,10 +44,11 @@ OTHER = {
 def trained(recipe: Recipe, folder) -> torch.Tensor:
     """The kept weights of a linear layer that was trained on twelve images."""
     seed_everything(0)
+    folder.mkdir()
     model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(12, 3))
     split = Labelled(torch.randint(0, 256, (12, 3, 2, 2), dtype=torch.uint8), torch.arange(12) % 3, [""] * 12)
     args = SimpleNamespace(seed=0, resume=False)
-    classification.train(model, recipe, Splits("made", split, split), Pipeline(Normalise()), folder, {}, CPU, args)
+    classification.train(model, recipe, Splits("made", split, split), Pipeline(Normalise()), folder, FP32, CPU, args)
     return torch.load(folder / "best.pth", weights_only=True)["model"]["1.weight"]
 
 
@@ -71,9 +72,9 @@ def test_label_smoothing_is_the_losses_own(tmp_path):
     for smoothing, expected in ((0.0, 0.0), (0.15, float(least))):
         model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(12, 3))
         recipe = replace(PLAIN, epochs=200, lr=0.1, label_smoothing=smoothing, keep="last")
-        history = classification.train(
-            model, recipe, Splits("made", split, split), Pipeline(Normalise()), tmp_path / str(smoothing), {}, CPU, args
-        )
+        folder, splits = tmp_path / str(smoothing), Splits("made", split, split)
+        folder.mkdir()
+        history = classification.train(model, recipe, splits, Pipeline(Normalise()), folder, FP32, CPU, args)
         assert history[-1]["train_loss"] == pytest.approx(expected, abs=0.01)
 
 
@@ -81,7 +82,7 @@ SEGMENTATION = {"class_weights": 0.5, "image_size": 64, "sizes": ((0.6, 32),), "
 
 
 @pytest.mark.parametrize("name", SEGMENTATION)
-def test_each_field_of_a_segmentations_recipe_changes_its_training(tmp_path, name, monkeypatch):
+def test_each_field_of_a_segmentations_recipe_changes_its_training(tmp_path, name):
     class Dots(torch.nn.Module):
         """A network that sees each pixel alone."""
 
@@ -92,14 +93,13 @@ def test_each_field_of_a_segmentations_recipe_changes_its_training(tmp_path, nam
         def forward(self, x):
             return self.layer(x)
 
-    monkeypatch.setitem(p2_models.NETWORKS, "dots", Dots)
-
     def last(recipe, folder):
         seed_everything(0)
+        folder.mkdir()
         images = torch.randint(0, 256, (6, 3, 96, 96), dtype=torch.uint8)
         tiles = p2_data.Tiles(images, torch.where(images[:, 0] > 200, 1, 0).to(torch.uint8), [""] * 6)
         args = SimpleNamespace(seed=0, resume=False)
-        p2_seg_train.train(recipe, Splits("made", tiles, tiles), folder, {"weights": "none"}, CPU, args)
+        p2_seg_train.train(Dots(), recipe, Splits("made", tiles, tiles), folder, FP32, CPU, args)
         return torch.load(folder / "last.pth", weights_only=True)["model"]["layer.weight"]
 
     plain = p2_recipes.Recipe("dots", epochs=2, batch_size=2, image_size=96)
