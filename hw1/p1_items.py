@@ -50,7 +50,7 @@ def write_ours(args: argparse.Namespace, runtime: setup.Runtime, run: dict, grad
     """A network of ours; `graders` is the accuracy of p1.pth, the form in which the graders' script uses it."""
     settings = run["settings"]
     start = "random" if settings["weights"] == "none" else "ImageNet"
-    title = f"our own model, {settings['network']} from {start} weights at {settings['image_size']} px"
+    title = f"{settings['network']} from {start} weights at {settings['image_size']} px"
     reproduced = {"accuracy": run["kept"]["validation_accuracy"], "loss": run["kept"]["validation_loss"]}
     reproduced[f"accuracy of p1.pth (half precision, mean over {settings['views']} views)"] = graders
     results.write_result(

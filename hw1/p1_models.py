@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+import timm
 from torch import Tensor, nn
 from torchvision import models
 
@@ -71,19 +72,21 @@ def build(name: str, weights: str = "none") -> nn.Module:
     Raises UsageError if the published file cannot be had, or a file is missing, damaged or of another network.
     """
     if name in OWN:
-        model, published = OWN[name](), None
+        model, url = OWN[name](), None
     elif name in TIMM:
-        model = pretrained.create(name, num_classes=P1_CLASSES)
+        model, url = pretrained.create(name, num_classes=P1_CLASSES), timm.get_pretrained_cfg(name).url
     else:
-        published = models.get_model_weights(TORCHVISION[name][0]).DEFAULT
+        url = models.get_model_weights(TORCHVISION[name][0]).DEFAULT.url
         model = models.get_model(TORCHVISION[name][0])
         replace_head(model, TORCHVISION[name][1])
+    if weights == "none":
+        return model
     if weights == "default":
-        state = pretrained.load_published(name, model) if name in TIMM else training.published_weights(name, published)
-        load_backbone(model, state, Path(name))
-    elif weights != "none":
-        state = load_checkpoint_for_all(Path(weights), f"--weights takes none, default or a state dict of {name}")
-        load_backbone(model, pretrained.in_timm_names(state, model, Path(weights)), Path(weights))
+        state, path = pretrained.published_weights(name, url), Path(name)
+    else:
+        path = Path(weights)
+        state = load_checkpoint_for_all(path, f"--weights takes none, default or a state dict of {name}")
+    load_backbone(model, pretrained.in_timm_names(state, model, path), path)
     return model
 
 

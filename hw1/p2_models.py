@@ -13,7 +13,7 @@ from torchvision import models
 from torchvision.models.resnet import BasicBlock
 from torchvision.ops import FeaturePyramidNetwork
 
-from common import setup, training
+from common import pretrained, setup, training
 from common.augment import Normalise
 from common.data import shares
 from common.metrics import class_iou, confusion_matrix
@@ -113,9 +113,9 @@ NETWORKS = {
     "resnet_fpn": ResNetFPN,
 }
 PUBLISHED = {
-    "vgg16_fcn32s": models.VGG16_Weights.DEFAULT,
-    "deeplabv3_resnet50": models.segmentation.DeepLabV3_ResNet50_Weights.DEFAULT,
-    "fcn_resnet101": models.segmentation.FCN_ResNet101_Weights.DEFAULT,
+    "vgg16_fcn32s": models.VGG16_Weights.DEFAULT.url,
+    "deeplabv3_resnet50": models.segmentation.DeepLabV3_ResNet50_Weights.DEFAULT.url,
+    "fcn_resnet101": models.segmentation.FCN_ResNet101_Weights.DEFAULT.url,
 }
 
 
@@ -126,7 +126,7 @@ def build(name: str, weights: str = "none") -> nn.Module:
     """
     model = NETWORKS[name]()
     if weights == "default":
-        load_start(model, name, training.published_weights(name, PUBLISHED.get(name)), Path(name))
+        load_start(model, name, pretrained.published_weights(name, PUBLISHED.get(name)), Path(name))
     elif weights != "none":
         remedy = f"--weights takes none, default or a state dict of {name}"
         load_start(model, name, load_checkpoint_for_all(Path(weights), remedy), Path(weights))

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision import models
 
-from common import classification, setup, training
+from common import classification, pretrained, setup, training
 from hw2.p2_data import CLASSES, NORMALISED
 
 
@@ -101,8 +101,8 @@ def build(name: str, weights: str = "none") -> nn.Module:
     """
     model = NETWORKS[name]()
     if weights == "default":
-        published = models.ResNet50_Weights.DEFAULT if name == "resnet50" else None
-        setup.load_weights(model, training.published_weights(name, published), Path(name))
+        url = models.ResNet50_Weights.DEFAULT.url if name == "resnet50" else None
+        setup.load_weights(model, pretrained.published_weights(name, url), Path(name))
     elif weights != "none":
         state = setup.load_checkpoint_for_all(Path(weights), f"--weights takes none, default or a state dict of {name}")
         setup.load_weights(model, state.get("model", state), Path(weights))

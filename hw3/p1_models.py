@@ -7,10 +7,9 @@ import torch
 from sklearn.linear_model import LogisticRegression
 from torch import Tensor, nn
 from torchvision import models
-from torchvision.models import Weights, WeightsEnum
 from torchvision.models.vision_transformer import VisionTransformer, interpolate_embeddings
 
-from common import setup, training
+from common import pretrained, setup, training
 from common.augment import Pipeline
 from common.data import Labelled
 from common.setup import UsageError, load_checkpoint_for_all, load_weights
@@ -23,13 +22,10 @@ ARCHES = {
 }
 
 
-class DeiTTiny(WeightsEnum):
-    """DeiT's own file (Touvron et al., 2021), in timm's layout."""
-
-    DEFAULT = Weights("https://dl.fbaipublicfiles.com/deit/deit_tiny_patch16_224-a1311bcf.pth", transforms=None, meta={})
-
-
-PUBLISHED = {"b16": models.ViT_B_16_Weights.DEFAULT, "deit_tiny": DeiTTiny.DEFAULT}  # trained on ImageNet
+PUBLISHED = {  # trained on ImageNet: torchvision's, and DeiT's own (Touvron et al., 2021) in timm's layout
+    "b16": models.ViT_B_16_Weights.DEFAULT.url,
+    "deit_tiny": "https://dl.fbaipublicfiles.com/deit/deit_tiny_patch16_224-a1311bcf.pth",
+}
 
 
 def build(arch: str, image_size: int, weights: str = "none", classes: int = CLASSES) -> VisionTransformer:
@@ -43,7 +39,7 @@ def build(arch: str, image_size: int, weights: str = "none", classes: int = CLAS
     model = VisionTransformer(image_size=image_size, num_classes=classes, **ARCHES[arch])
     model.normalise = "half"
     if weights == "default":
-        load_start(model, training.published_weights(arch, PUBLISHED.get(arch)), Path(arch))
+        load_start(model, pretrained.published_weights(arch, PUBLISHED.get(arch)), Path(arch))
     elif weights != "none":
         remedy = f"--weights takes none, default or a checkpoint of {arch}"
         load_start(model, load_checkpoint_for_all(Path(weights), remedy), Path(weights))

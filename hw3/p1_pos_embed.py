@@ -57,6 +57,7 @@ def grid_of_grids(similarity: Tensor, rows: int, columns: int) -> Tensor:
 def draw(models: dict[str, VisionTransformer]):
     """The grid of grids of each network, -1 to 1, one below the other under its name."""
     figure, grid = figures.new_figure(len(models), 1, height=9.0 * len(models))
+    figure.set_layout_engine("compressed")  # of square panels, whose labels "constrained" cuts
     for axes, (name, model) in zip(grid[:, 0], models.items(), strict=True):
         rows, columns = p1_models.grid_of(model)
         small = grid_of_grids(p1_models.position_similarity(model).cpu(), rows, columns)

@@ -13,7 +13,7 @@ import torch
 from processes import pair
 
 from common import data as data_module
-from common import results, runs, setup, synthetic, training
+from common import pretrained, results, runs, setup, synthetic, training
 from common.setup import ROOT, Incomplete, Runtime, UsageError
 from hw1 import (
     p1_recipes,
@@ -199,7 +199,7 @@ def rank_zero_helpers(args: argparse.Namespace) -> None:
         said(lambda: runs.ended(args.folder / "kept", {"weights": "none"}, False)),
         said(lambda: training.resume(args.folder / "kept", None, None, None, {"weights": "none"})),
         said(lambda: training.walk(None, None, None, args.folder / "kept", {"weights": "none"}, CPU, False, None)),
-        said(lambda: training.published_weights("small", None)),
+        said(lambda: pretrained.published_weights("small", None)),
         said(lambda: data_module.locate(str(missing), "hw1_data/p1_data", wrong)),
         said(lambda: p3_backbones.file_of(words, source, "C")),
         said(lambda: p3_data.read_excluded(missing)),

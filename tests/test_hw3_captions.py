@@ -290,7 +290,7 @@ def test_full_network_starts_from_published_statistics(monkeypatch):
     with pytest.raises(UsageError, match="batch norm is frozen"):
         p2_models.build("full", pieces, 96)
     state = models.resnet101().state_dict()
-    monkeypatch.setattr("common.training.published_weights", lambda name, published: state)
+    monkeypatch.setattr("common.pretrained.published_weights", lambda name, url: state)
     body = p2_models.build("full", pieces, 96, "default").backbone[0].body
     assert torch.equal(body.layer4[2].conv3.weight, state["layer4.2.conv3.weight"])
     assert torch.equal(body.bn1.running_var, state["bn1.running_var"])

@@ -9,7 +9,6 @@ from torchvision.transforms.functional import center_crop, resize
 
 from benchmarks import memory
 from common import data
-from common.grading import squeezed
 from common.setup import ROOT
 from hw1 import p2_inference
 from hw3 import pictures
@@ -33,9 +32,9 @@ def test_a_strip_is_cropped_before_it_grows(monkeypatch):
 
 def test_colour_by_colour_is_the_same(monkeypatch):
     image = torch.randint(0, 256, (3, 90, 130), dtype=torch.uint8)
-    whole = squeezed(image, 32), data.fitted(image, 32)
+    whole = data.squeezed(image, 32), data.fitted(image, 32)
     monkeypatch.setattr(data, "LARGE_PIXELS", 8000)
-    assert torch.equal(squeezed(image, 32), whole[0]) and torch.equal(data.fitted(image, 32), whole[1])
+    assert torch.equal(data.squeezed(image, 32), whole[0]) and torch.equal(data.fitted(image, 32), whole[1])
 
 
 def test_a_picture_that_would_burst_is_unreadable(tmp_path):

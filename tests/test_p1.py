@@ -103,7 +103,7 @@ def test_ours_leave_the_graders_checkpoint(data, tmp_path, model):
 
 def test_schedules():
     assert [p1_recipes.warm_up_then_linear(epoch, 100) for epoch in (0, 15, 30, 65, 99)] == pytest.approx([0, 0.5, 1, 0.5, 1 / 70])
-    assert [training.cosine(epoch, 50) for epoch in (0, 0.9, 25, 49)] == pytest.approx([1, 1, 0.5, 0.000987], rel=1e-3)
+    assert [training.cosine(epoch, 50) for epoch in (0, 0.9, 25, 25.9, 49)] == pytest.approx([1, 1, 0.5, 0.5, 0.000987], rel=1e-3)
     assert [training.one_cycle(epoch, 10) for epoch in (0, 1, 2, 6, 10)] == pytest.approx([0.1, 0.55, 1, 0.5, 0])
 
 

