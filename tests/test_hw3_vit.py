@@ -236,6 +236,13 @@ def test_class_map_is_what_the_class_token_attends_to():
     assert p1_models.class_map(attention, (2, 2)).tolist() == [[[1, 2], [3, 4]]]
 
 
+def test_rollout_multiplies_from_the_last_block_to_the_first():
+    first = torch.tensor([[[1.0, 0.0], [1.0, 0.0]], [[0.0, 1.0], [0.0, 1.0]]])  # two heads, whose mean is even
+    last = torch.tensor([[1.0, 0.0], [1.0, 0.0]]).expand(2, 2, 2)
+    found = p1_models.rollout(torch.stack([first, last])[:, None])
+    assert found.tolist() == [[[0.75, 0.25], [0.5, 0.5]]]  # [[1, 0], [1/2, 1/2]] @ [[3/4, 1/4], [1/4, 3/4]]
+
+
 def test_rollout_of_one_block_and_of_even_attention():
     even = torch.full((1, 1, 2, 4, 4), 0.25)
     assert torch.allclose(p1_models.rollout(even)[0], (even[0, 0, 0] + torch.eye(4)) / 2)
