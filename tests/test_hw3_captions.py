@@ -212,6 +212,12 @@ def test_a_nouns_share_on_its_shape():
     assert list(found.values()) == [1, 0, 0.25]
 
 
+def test_an_overlay_is_half_picture_half_jet():
+    image, attention = torch.full((3, 2, 2), 100, dtype=torch.uint8), torch.tensor([[0.1, 0.1], [0.1, 0.3]])
+    blue, red = [50, 50, 50 + 64], [50 + 64, 50, 50]  # jet begins with half blue and ends with half red
+    assert p2_maps.overlay(image, attention).tolist() == [[blue, blue], [blue, red]]
+
+
 def test_one_cell_a_token_with_its_own_map():
     image, maps = torch.zeros(3, 8, 8, dtype=torch.uint8), torch.eye(4).view(4, 2, 2)
     cells = p2_maps.cells(image, ["<start>", "a", "snow", "##board", "<end>"], maps)

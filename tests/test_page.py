@@ -219,6 +219,13 @@ def test_readme_refuses_a_damaged_result(tmp_path):
         page.write_readme(tmp_path / "README.md", tmp_path)
 
 
+def test_the_readmes_table_is_that_of_the_committed_results(tmp_path):
+    kept = (page.ROOT / "README.md").read_text(encoding="utf-8")
+    (tmp_path / "README.md").write_text(kept, encoding="utf-8")
+    page.write_readme(tmp_path / "README.md", page.ROOT / "docs/results", tmp_path / "none")
+    assert (tmp_path / "README.md").read_text(encoding="utf-8") == kept
+
+
 def test_command_line(tmp_path, capsys):
     assert page.main(page.parse_args(["--out", str(tmp_path)])) == tmp_path / "index.html"
     assert capsys.readouterr().out == f"{tmp_path / 'index.html'}\n"
