@@ -36,7 +36,7 @@ from common.augment import NORMALISE
 from hw3 import p1_models
 
 WEIGHTS = (Path(__file__).resolve().parent / "checkpoints/p1.pth", *(f"hw3-p1-{arch}/phase-2/p1.pth" for arch in p1_models.ARCHES))
-REMEDY = "make it with p1_train.py, for a machine without a GPU with --arch tiny --weights none, or name one with --weights"
+REMEDY = "give a p1.pth of p1_train.py with --weights"
 
 
 @setup.evaluation()
