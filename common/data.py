@@ -29,7 +29,18 @@ from tqdm import tqdm
 from common import locks, synthetic
 from common.cli import remove_leftovers, temporary_name
 from common.files import digest, image_files, listed_files, read_csv, refuse, system_name, whole_number
-from common.setup import ROOT, UsageError, from_rank_zero, load_checkpoint, log, one_process_first, rank, world_size, write_checkpoint
+from common.setup import (
+    ROOT,
+    UsageError,
+    from_rank_zero,
+    load_checkpoint,
+    log,
+    log_once,
+    one_process_first,
+    rank,
+    world_size,
+    write_checkpoint,
+)
 
 P1_CLASSES, P1_SIZE = 50, 32
 MOST_PIXELS = 120_000_000  # of a picture that is read: 360 MB decoded
@@ -129,7 +140,7 @@ def is_there(data: str | None, folder: Path, layout: str) -> bool:
         raise UsageError(f"--data {data} {state}; name the folder that holds {layout}, or 'synthetic'")
     found = data != "synthetic" and (folder / layout).exists()
     if data != "synthetic" and not found:
-        log(f"data: no {layout} in {folder}: using the synthetic stand-in")
+        log_once(f"data: no {layout} in {folder}: using the synthetic stand-in")
     return found
 
 

@@ -196,6 +196,12 @@ def log(*words) -> None:
         print(*words, flush=True)
 
 
+@functools.cache
+def log_once(words: str) -> None:
+    """`log`, for what a process need not say again."""
+    log(words)
+
+
 def total(*counts: torch.Tensor | float) -> list[float]:
     """Each count (a scalar) summed over all processes."""
     summed = torch.stack([torch.as_tensor(count, dtype=torch.float64).cpu() for count in counts])
