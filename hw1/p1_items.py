@@ -49,8 +49,8 @@ def write(args: argparse.Namespace, runtime: setup.Runtime, recipe: Recipe, fold
 def write_ours(args: argparse.Namespace, runtime: setup.Runtime, run: dict, graders: float) -> None:
     """A network of ours; `graders` is the accuracy of p1.pth, the form in which the graders' script uses it."""
     settings = run["settings"]
-    start = "random" if settings["weights"] == "none" else "ImageNet"
-    title = f"{settings['network']} from {start} weights at {settings['image_size']} px"
+    start = {"none": "random weights", "default": "ImageNet weights"}.get(settings["weights"], settings["weights"])
+    title = f"{settings['network']} from {start} at {settings['image_size']} px"
     reproduced = {"accuracy": run["kept"]["validation_accuracy"], "loss": run["kept"]["validation_loss"]}
     reproduced[f"accuracy of p1.pth (half precision, mean over {settings['views']} views)"] = graders
     results.write_result(

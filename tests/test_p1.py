@@ -91,6 +91,14 @@ def test_recipes_build_and_differ_as_stated(report, model):
     assert recipe.pretrained == (model in ("B", "best"))
 
 
+def test_a_result_of_ours_says_what_it_started_from(data, tmp_path):
+    torch.save(p1_models.build("tf_efficientnet_lite0").state_dict(), tmp_path / "mine.pth")
+    train(data, tmp_path, "--model", "best", "--quick", "--epochs", 1, "--weights", tmp_path / "mine.pth")
+    item = json.loads((tmp_path / "hw1-p1-best.json").read_text())
+    assert re.fullmatch(r"tf_efficientnet_lite0 from mine\.pth \(\w{12}\) at 32 px", item["title"])
+    assert any("weights of mine.pth" in word and "not published ones" in word for word in item["deviations"])
+
+
 @pytest.mark.parametrize("model", ["best", "scratch"])
 def test_ours_leave_the_graders_checkpoint(data, tmp_path, model):
     run = train(data, tmp_path, "--model", model, "--quick", "--epochs", 1, "--batch-size", 50)
