@@ -1,8 +1,6 @@
-"""Training a classifier on decoded images: its recipe, one epoch, its evaluation, and all of them."""
+"""Training a classifier on decoded images: its recipe, one epoch, and its evaluation."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -13,8 +11,8 @@ from tqdm import tqdm
 
 from common import setup, training
 from common.augment import Pipeline
-from common.data import Labelled, Splits, batches, shares
-from common.feed import feed, resident
+from common.data import Labelled, batches, shares
+from common.feed import feed
 
 
 @dataclass(frozen=True)
@@ -36,27 +34,31 @@ class Recipe(training.Recipe):
         """A batch as the network sees it: as it is or, with mixup, each image and its label mixed with another's."""
         return v2.MixUp(alpha=self.mixup, num_classes=self.num_classes)(images, target) if self.mixup else (images, target)
 
-    def averaged(self, model: nn.Module) -> AveragedModel | None:
-        """The exponential moving average, of batch norm's statistics too; it is then what is evaluated and kept."""
-        if not self.average:
-            return None
-        return AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(self.average), use_buffers=True)
+
+def moving_average(model: nn.Module, optimiser: torch.optim.Optimizer, decay: float) -> AveragedModel | None:
+    """The exponential moving average of a network, of batch norm's statistics too, after each step of the optimiser; None for decay 0.
+
+    It is then what is evaluated and kept.
+    """
+    if not decay:
+        return None
+    average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)
+    optimiser.register_step_post_hook(lambda *_: average.update_parameters(model))
+    return average
 
 
-def train_epoch(
-    model, optimiser, split: Labelled, recipe, runtime: setup.Runtime, epoch: int, seed: int, after_step: Callable = lambda: None
-) -> dict:
+def train_epoch(model: nn.Module, optimiser, split: Labelled, recipe: Recipe, runtime: setup.Runtime, epoch: int) -> dict:
     """One pass over the training images, `epoch` counted from 0: mean loss and accuracy over all processes, and the last learning rate.
 
     The split, where `resident` puts it, has as target labels (N,) or, for soft labels, probabilities (N, classes).
     """
     model.train()
-    setup.seed_everything(seed, epoch, setup.rank())  # dropout: each epoch can be repeated alone, which is what --resume needs
-    generator = torch.Generator().manual_seed(setup.mixed_seed(seed, epoch))
+    setup.seed_everything(runtime.seed, epoch, setup.rank())  # dropout: each epoch can be repeated alone, which is what --resume needs
+    generator = torch.Generator().manual_seed(setup.mixed_seed(runtime.seed, epoch))
     pipeline, steps, device = recipe.train_pipeline(epoch), -(-len(split) // recipe.batch_size), runtime.device
     loss_sum, correct, count = torch.zeros((), device=device), torch.zeros((), device=device), 0
-    walk = batches(len(split), recipe.batch_size, generator, pipeline.draws)
-    fed = tqdm(feed(split, pipeline, walk, runtime), f"epoch {epoch + 1}", steps, leave=False, disable=setup.rank() > 0 or None)
+    steps_of_epoch = batches(len(split), recipe.batch_size, generator, pipeline.draws)
+    fed = tqdm(feed(split, pipeline, steps_of_epoch, runtime), f"epoch {epoch + 1}", steps, leave=False, disable=setup.rank() > 0 or None)
     for step, (images, target, weight) in enumerate(fed):
         lr = recipe.lr * recipe.schedule(epoch + step / steps, recipe.epochs)
         training.set_lr(optimiser, lr)
@@ -69,7 +71,6 @@ def train_epoch(
         if recipe.clip:
             torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.clip)
         optimiser.step()
-        after_step()
         loss_sum += loss.detach() * len(target)
         correct += (logits.detach().max(1).indices == (target if target.ndim == 1 else target.max(1).indices)).sum()
         count += len(target)
@@ -110,22 +111,3 @@ def predict(model: nn.Module, images: Tensor, pipeline: Pipeline, runtime: setup
         return over_views(model, pipeline(some.to(runtime.device), torch.empty(0, 0)), views).cpu()
 
     return torch.cat(setup.shared(logits, images.split(250)))
-
-
-def train(model: nn.Module, recipe, splits: Splits, pipeline: Pipeline, folder: Path, settings: dict, runtime: setup.Runtime, args) -> list:
-    """Train `model` all epochs, a log line and a complete checkpoint after each; returns the history, one dict an epoch.
-
-    `pipeline` prepares the validation images; `args` has `seed` and `resume`. Raises what `training.walk` raises.
-    """
-    model = runtime.place(model)
-    optimiser, parallel = training.make_optimiser(model, recipe), setup.parallel(model, runtime)
-    average = recipe.averaged(model)
-    after_step = (lambda: average.update_parameters(model)) if average else (lambda: None)
-    train_split = resident(splits.train, recipe.train_pipeline(0), runtime)
-    validation = resident(splits.validation, pipeline, runtime)
-
-    def one_epoch(epoch: int) -> dict:
-        numbers = train_epoch(parallel, optimiser, train_split, recipe, runtime, epoch, args.seed, after_step)
-        return numbers | evaluate(average.module if average else model, validation, pipeline, recipe.validation_batch, runtime)
-
-    return training.walk(recipe, model, optimiser, folder, settings, runtime, args.resume, one_epoch, average)

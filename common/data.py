@@ -27,19 +27,18 @@ from torchvision.transforms.functional import center_crop, pil_to_tensor, resize
 from tqdm import tqdm
 
 from common import locks, synthetic
+from common.checkpoints import load_checkpoint, write_checkpoint
 from common.cli import remove_leftovers, temporary_name
 from common.files import digest, image_files, listed_files, read_csv, refuse, system_name, whole_number
 from common.setup import (
     ROOT,
     UsageError,
     from_rank_zero,
-    load_checkpoint,
     log,
     log_once,
     one_process_first,
     rank,
     world_size,
-    write_checkpoint,
 )
 
 P1_CLASSES, P1_SIZE = 50, 32

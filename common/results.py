@@ -1,4 +1,4 @@
-"""One JSON file, and its figures, for each report item.
+"""One JSON file, and its figures, for each report item, and what the items take from finished trainings.
 
 `results/<key>-<item>.json` is what the results page and the README's table are built from. Only what a run measured is in it.
 """
@@ -6,12 +6,14 @@
 import json
 import math
 import shlex
+import statistics
 import sys
 import time
 from pathlib import Path
 
 from common import figures as drawing
-from common import setup
+from common import locks, setup, training
+from common.checkpoints import load_checkpoint, save_checkpoint
 from common.setup import ROOT
 
 _STARTED = time.monotonic()
@@ -45,21 +47,20 @@ def write_json(path: Path, content: dict) -> None:
         temporary.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
 
 
-def provenance(args, runtime: setup.Runtime) -> dict:
+def provenance(runtime: setup.Runtime) -> dict:
     """Where a number comes from: command, seed, device, precision, commit, versions, seconds since the process began."""
     return {
         "command": command_line(),
-        "quick": args.quick,
+        "quick": runtime.quick,
         "device": runtime.describe(),
         "seconds": round(time.monotonic() - _STARTED, 1),
-        "seed": args.seed,
+        "seed": runtime.seed,
         "commit": setup.commit(),
         "versions": setup.versions(),
     }
 
 
 def write_result(
-    args,
     runtime: setup.Runtime,
     item: str,
     title: str,
@@ -69,7 +70,7 @@ def write_result(
     missing: dict[str, str] | None = None,
     **fields,
 ) -> dict:
-    """Write an item's figures and its JSON to `args.out`; returns the JSON's content.
+    """Write an item's figures and its JSON to `runtime.out`; returns the JSON's content.
 
     `figures` maps a suffix ('' or '-B') to a matplotlib figure, saved as <key>-<item><suffix>.png; `animations` one to the frames of a
     GIF, uint8 arrays (H, W, 3). `fields` are the further entries: reported, reproduced, claims (a list of {"claim", "holds"}), data,
@@ -79,8 +80,8 @@ def write_result(
     A quick or changed run's result never takes the place of a full one, nor synthetic data's that of real data's: what is there is kept,
     and a line on stderr says so. A table of the same data is always written: its rows were chosen one by one.
     """
-    path = result_path(args.out, item)
-    content = {"item": item, "title": title, "script": command_line().split()[1], **provenance(args, runtime), **fields}
+    path = result_path(runtime.out, item)
+    content = {"item": item, "title": title, "script": command_line().split()[1], **provenance(runtime), **fields}
     broken: dict[str, str] = {}
     content = finite(content, "", broken)
     if lacking := broken | (missing or {}):
@@ -91,7 +92,7 @@ def write_result(
     content["files"] = [*drawn, *moving]
     there = read_json(path)
     same_table = "rows" in content and "rows" in there and there.get("data") == content.get("data")
-    if worth(content) < worth(there) and not same_table:
+    if faithfulness(content) < faithfulness(there) and not same_table:
         print(f"note: {path} holds a full run or real data and is kept; use another --out for this one", file=sys.stderr)
         return content
     if len({data_digest(content), data_digest(there), None}) > 2:
@@ -122,24 +123,186 @@ def finite(value, label: str, broken: dict[str, str]):
     return value
 
 
-def best_rows(args, item: str, data: dict, rows: dict[str, dict]) -> dict[str, dict]:
+def best_rows(runtime: setup.Runtime, item: str, data: dict, rows: dict[str, dict]) -> dict[str, dict]:
     """A table's rows by name, each of the better of two runs: today's, and that of the item's result, if it is of the same `data`.
 
-    A row says where it comes from, and has "quick" and "deviations", by which `worth` decides; of two alike the newer is taken.
+    A row says where it comes from, and has "quick" and "deviations", by which `faithfulness` decides; of two alike the newer is taken.
     """
-    path = result_path(args.out, item)
+    path = result_path(runtime.out, item)
     there = read_json(path)
     found = there.get("rows", {}) if there.get("data") == data else {}
     for name, row in rows.items():
-        if name in found and worth(row) < worth(found[name]):
+        if name in found and faithfulness(row) < faithfulness(found[name]):
             print(f"note: {path} keeps its row {name}, of the report's own settings; use another --out for this one", file=sys.stderr)
         else:
             found[name] = row
     return dict(sorted(found.items()))
 
 
-def worth(content: dict) -> tuple[bool, ...]:
+def faithfulness(content: dict) -> tuple[bool, ...]:
     """How much a result tells: real data before synthetic, then full before quick, then the report's settings before changed ones."""
     if not content:
         return (False,)
     return True, content.get("data", {}).get("name") != "synthetic", not content.get("quick"), not content.get("deviations")
+
+
+# ---- finished trainings ----
+
+
+@setup.on_rank_zero
+def write_run(run: training.Run, full: training.Recipe) -> dict:
+    """Write run.json beside a finished training's checkpoints; returns its content. `full` is the report's recipe."""
+    settings = run.settings | precision(run.history)
+    content = {
+        "settings": settings,
+        "deviations": training.deviations(full, settings | run.recipe.settings()),
+        "kept": run.kept,
+        "history": run.history,
+        "checkpoints": [f"epoch-{epoch:03d}.pth" for epoch in run.recipe.kept_epochs()],
+        **provenance(run.runtime),
+        **origin(run.history),
+    }
+    write_json(run.folder / "run.json", content)
+    return content
+
+
+def origin(*histories: list[dict]) -> dict:
+    """Where trainings ran, and their seconds together; every device and commit where --resume went on at another.
+
+    A history that an older commit wrote does not say where; a result then names the device and the commit that wrote it.
+    """
+    epochs = [epoch for history in histories for epoch in history]
+    places = {key: ", ".join(dict.fromkeys(epoch[key] for epoch in epochs if key in epoch)) for key in ("device", "commit")}
+    return {"seconds": round(sum(epoch["seconds"] for epoch in epochs), 1)} | {key: place for key, place in places.items() if place}
+
+
+def precision(*histories: list[dict]) -> dict:
+    """The setting `precision` of trainings that have ended: that of their epochs, whichever machine reads them."""
+    return {"precision": ", ".join(dict.fromkeys(epoch["precision"] for history in histories for epoch in history if "precision" in epoch))}
+
+
+def run_fields(run: dict) -> dict:
+    """The entries of a result that come from a run.json."""
+    fields = {"settings": run["settings"], "weights": run["settings"]["weights"], "data": run["settings"]["data"]}
+    return fields | {key: run[key] for key in ("deviations", "seconds", "command", "commit", "device")}
+
+
+ROW = ("kept", "settings", "deviations", "quick", "command", "seconds", "device", "commit")  # what a table keeps of a model's run.json
+
+
+def model_rows(runtime: setup.Runtime, item: str, folders: dict[str, Path], data: dict, numbers: tuple[str, ...]) -> dict[str, dict]:
+    """A table's rows: of each model the best run on the same data, of that in its folder and those that the table has had.
+
+    Of each run ROW's entries of its run.json, and of its history these `numbers` ('loss', ...).
+    """
+    found = {}
+    for model, folder in folders.items():
+        run = read_json(folder / "run.json")
+        if run and {"digest": data["digest"]} | run["settings"]["data"] == data:
+            names = ["epoch", *(f"{split}_{number}" for split in ("train", "validation") for number in numbers)]
+            short = [{name: epoch[name] for name in names if name in epoch} for epoch in run["history"]]
+            found[model] = {key: run[key] for key in ROW} | ({"history": short} if numbers else {})
+    return best_rows(runtime, item, data, found)
+
+
+def model_fields(rows: dict[str, dict]) -> dict:
+    """The entries of a result that is made of models' runs, which it keeps as `rows`."""
+    origin = ("command", "seconds", "device", "commit")
+    return {
+        "weights": ", ".join(f"{model} {row['settings']['weights']}" for model, row in rows.items()),
+        "settings": {model: row["settings"] | {key: row[key] for key in origin} for model, row in rows.items()},
+        **row_fields(rows),
+    }
+
+
+def row_fields(rows: dict[str, dict]) -> dict:
+    """The entries of a table's result that its rows have together."""
+    places = {key: ", ".join(dict.fromkeys(row[key] for row in rows.values() if key in row)) for key in ("device", "commit")}
+    deviations = said_once({name: row["deviations"] for name, row in rows.items()})
+    return {"deviations": deviations, "seconds": round(sum(row["seconds"] for row in rows.values()), 1), **places, "rows": rows}
+
+
+def said_once(deviations: dict[str, list[str]]) -> list[str]:
+    """The deviations of a table's rows, each with the names of the rows that have it, unless all of several rows have."""
+    rows: dict[str, list[str]] = {}
+    for name, words in deviations.items():
+        for word in words:
+            rows.setdefault(word, []).append(name)
+    return [word if len(names) == len(deviations) > 1 else f"{', '.join(names)}: {word}" for word, names in rows.items()]
+
+
+@setup.on_rank_zero
+def save_half(folder: Path, name: str, kept: dict, **more) -> Path:
+    """Write best.pth in half precision as `name`, as the graders' script uses it, with the kept epoch's numbers and `more`."""
+    state = load_checkpoint(folder / "best.pth", "train again")
+    half = {key: value.half() if value.is_floating_point() else value for key, value in state["model"].items()}
+    save_checkpoint(folder / name, {"model": half, "settings": state["settings"], "kept": kept, **more})
+    return folder / name
+
+
+# ---- short trainings, repeated over seeds ----
+
+
+@setup.on_rank_zero
+def ended(folder: Path, settings: dict, resuming: bool) -> list[dict]:
+    """The history that `keep_history` wrote, if `resuming` and that training had these settings and ended; else [].
+
+    Without `resuming` an older history is removed: the training that begins may be interrupted, and resumed. Raises UsageError if that
+    training began from other weights or data, or another run works in the folder.
+    """
+    kept = read_json(folder / "history.json")
+    training.refuse_other_start(folder, kept.get("settings", {}), settings)
+    if not resuming:
+        locks.keep(folder)
+        (folder / "history.json").unlink(missing_ok=True)
+        return []
+    if not kept:
+        return []
+    if different := training.differences(kept["settings"], settings, ended=True):
+        setup.log(f"  {folder} ended with other settings ({', '.join(different)}): training again")
+        return []
+    return training.with_precision(kept["history"], kept["settings"])
+
+
+@setup.on_rank_zero
+def keep_history(folder: Path, settings: dict, history: list[dict]) -> None:
+    """Write history.json and remove the checkpoints, which for ResNet-50 take 300 MB a training."""
+    write_json(folder / "history.json", {"settings": settings, "history": history, "versions": setup.versions()})
+    for name in ("best.pth", "last.pth"):
+        (folder / name).unlink(missing_ok=True)
+
+
+def summary(histories: list[list[dict]]) -> dict[str, float]:
+    """Mean and standard deviation, over the repetitions, of the last epoch's accuracies; one repetition has no deviation."""
+    found = {}
+    for split in ("train", "validation"):
+        values = [history[-1][f"{split}_accuracy"] for history in histories]
+        found[split] = statistics.fmean(values)
+        if len(values) > 1:
+            found[f"{split} sd"] = statistics.stdev(values)
+    return found
+
+
+def beats(better: dict[str, float], worse: dict[str, float]) -> bool | None:
+    """Whether one row's validation accuracy is above another's by more than their spreads; None where one run cannot tell."""
+    if "validation sd" not in better or "validation sd" not in worse:
+        return None
+    spread = (better["validation sd"] ** 2 + worse["validation sd"] ** 2) ** 0.5
+    return better["validation"] - worse["validation"] > spread
+
+
+def curves(histories: dict[str, list[dict]], numbers: tuple[str, ...], title: str):
+    """`numbers` ('loss', 'accuracy', ...) over the epochs, one panel each; a line for each split of each training, named by the keys."""
+    figure, grid = drawing.new_figure(1, len(numbers), height=3.6)
+    for axes, number in zip(grid[0], numbers, strict=True):
+        for name, history in histories.items():
+            epochs = [epoch["epoch"] for epoch in history]
+            for split in ("train", "validation"):
+                if f"{split}_{number}" in history[0]:
+                    values = [epoch[f"{split}_{number}"] for epoch in history]
+                    axes.plot(epochs, values, marker="o" if len(epochs) < 12 else None, label=f"{name} {split}".strip())
+        axes.set_ylabel(number)
+        drawing.epoch_axis(axes)
+        axes.legend()
+    figure.suptitle(title)
+    return figure

@@ -1,4 +1,4 @@
-"""Start-up that every script shares: device, seeds, precision, distributed training, checkpoints, versions.
+"""Start-up that every script shares: device, seeds, precision, distributed training, versions.
 
 A script calls `start(args)` once and then works as if it were alone: started by `torchrun`, the functions here give each process (rank)
 its share of a batch, sum what was counted, and let rank 0 alone print and write. They talk over gloo; gradients on GPUs go over NCCL.
@@ -8,7 +8,6 @@ import argparse
 import contextlib
 import functools
 import os
-import pickle
 import platform
 import random
 import subprocess
@@ -32,7 +31,6 @@ from common.cli import (
     add_training_arguments,
     positive_float,
     positive_int,
-    replacing,
     run,
 )
 
@@ -53,15 +51,21 @@ __all__ = [  # cli.py's, which files that import torch anyway take from here
 
 @dataclass(frozen=True)
 class Runtime:
-    """Where and how the networks of this process run; `workers` is the number of processes that prepare its images.
+    """Where and how this process runs: the device of its networks, and what the options that every script has say.
 
-    `gpus` is the group over which several GPUs average their gradients.
+    `workers` is the number of processes that prepare its images, `gpus` the group over which several GPUs average their gradients. `out`,
+    `data`, `seed`, `quick` and `resume` are the values of the options of these names.
     """
 
     device: torch.device
     bf16: bool
     workers: int = 0
     gpus: dist.ProcessGroup | None = None
+    out: Path = DEFAULT_OUT
+    data: str | None = None
+    seed: int = 0
+    quick: bool = False
+    resume: bool = False
 
     def autocast(self):
         """Mixed precision for a training step's forward pass."""
@@ -101,7 +105,8 @@ def start(args: argparse.Namespace) -> Runtime:
     """
     if "WORLD_SIZE" in os.environ and not dist.is_initialized():
         dist.init_process_group("gloo", timeout=PATIENCE)
-    if getattr(args, "out", None):
+    options = {name: value for name in OPTIONS if (value := getattr(args, name, None)) is not None}
+    if "out" in options:
         writable_folder(Path(args.out))
     cuda = torch.cuda.is_available()
     if args.device == "cuda" and not cuda:
@@ -116,7 +121,11 @@ def start(args: argparse.Namespace) -> Runtime:
         raise UsageError(f"--device {args.device} is {device.type} in process {rank()} and {kind} in the first; give --device cpu")
     gpus = dist.new_group(backend="nccl") if device.type == "cuda" and dist.is_initialized() else None
     seed_everything(args.seed)
-    return Runtime(device, device.type == "cuda" or _cpu_has_bf16(), worker_count(getattr(args, "workers", None), device), gpus)
+    workers = worker_count(getattr(args, "workers", None), device)
+    return Runtime(device, device.type == "cuda" or _cpu_has_bf16(), workers, gpus, **options)
+
+
+OPTIONS = ("out", "data", "seed", "quick", "resume")  # of the command line that a Runtime holds
 
 
 MOST_WORKERS = 8  # that --workers stands for: some more cores have the network's process and its thread for pinned memory
@@ -285,91 +294,6 @@ def synchronise_buffers(model: nn.Module) -> None:
         values = from_rank_zero(lambda: [buffer.cpu() for buffer in buffers])
         for buffer, value in zip(buffers, values, strict=True):
             buffer.copy_(value)
-
-
-# ---- checkpoints ----
-
-
-def save_checkpoint(path: Path, state: dict) -> None:
-    """What `write_checkpoint` does, on rank 0 only."""
-    if rank() == 0:
-        write_checkpoint(path, state)
-
-
-def write_checkpoint(path: Path, state: dict) -> None:
-    """Write `state` (tensors, numbers, strings, lists, dicts) whole or not at all, synced to the disk."""
-    with replacing(path, synced=True) as temporary, open(temporary, "wb") as file:
-        try:
-            torch.save(state, file)
-        except RuntimeError as error:  # of torch's writer, which closes its file even after the disk was full
-            raise (error.__context__ if isinstance(error.__context__, OSError) else error) from None
-
-
-def load_checkpoint(path: Path, remedy: str) -> dict:
-    """Read a checkpoint's dict to the CPU, with `weights_only=True`: a pickle that would run code is refused.
-
-    Raises UsageError, which ends with `remedy` (what the user can do), if the file is missing, damaged, or holds anything else.
-    """
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise UsageError(f"no checkpoint {path}; {remedy}") from None
-    except (pickle.UnpicklingError, EOFError, RuntimeError, ValueError, KeyError, OSError) as error:
-        if words := text_in_place_of_weights(path):
-            raise UsageError(f"checkpoint {path} is {words}, not the weights: download the file itself again; {remedy}") from None
-        if not isinstance(error, pickle.UnpicklingError):
-            reason = str(error)[:80] or type(error).__name__
-            raise UsageError(f"checkpoint {path} cannot be read ({reason}); {remedy}") from None
-        kind = "holds more than tensors and plain values, refused" if "WeightsUnpickler" in str(error) else "is damaged"
-        raise UsageError(f"checkpoint {path} {kind}; {remedy}") from None
-    if not isinstance(state, dict):
-        raise UsageError(f"checkpoint {path} holds a {type(state).__name__}, not a dict; {remedy}")
-    return unwrapped(state)
-
-
-load_checkpoint_for_all = on_rank_zero(load_checkpoint)  # which may lie on the first machine alone
-
-
-def text_in_place_of_weights(path: Path) -> str:
-    """What a text file is that lies where weights should: a Git LFS pointer, a web page, or another text; '' for other files."""
-    try:
-        with open(path, "rb") as file:
-            head = file.read(512).lstrip()
-    except OSError:
-        return ""
-    if head.startswith(b"version https://git-lfs"):
-        return "a Git LFS pointer"
-    if head[:15].lower().startswith((b"<!doctype html", b"<html", b"<?xml")):
-        return "a web page"
-    return "a text file" if head and all(byte >= 32 or byte in b"\t\r\n" for byte in head) else ""
-
-
-NETWORKS = ("model", "state_dict", "model_ema", "ema")  # where programs put a network's state dict in a checkpoint
-
-
-def unwrapped(state: dict) -> dict:
-    """A checkpoint with its state dict under 'model' if it had another of the NETWORKS' names, and without DataParallel's `module.`."""
-    name = next((name for name in NETWORKS if isinstance(state.get(name), dict)), None)
-    if name is None:
-        return without_module(state)
-    return {key: value for key, value in state.items() if key != name} | {"model": without_module(state[name])}
-
-
-def without_module(state: dict) -> dict:
-    """A state dict without the `module.` that DataParallel puts in front of all keys."""
-    prefix = "module."
-    if not state or not all(isinstance(key, str) and key.startswith(prefix) for key in state):
-        return state
-    return {key.removeprefix(prefix): value for key, value in state.items()}
-
-
-def load_weights(model: nn.Module, state: dict, path: Path) -> None:
-    """Copy a state dict into `model`; raises UsageError naming the first keys or shapes that do not fit."""
-    try:
-        model.load_state_dict(state)
-    except (RuntimeError, AttributeError, TypeError) as error:
-        lines = [line.strip() for line in str(error).splitlines()[1:]] or [str(error)]
-        raise UsageError(f"{path} belongs to another model: {'; '.join(lines)[:200]}") from None
 
 
 # ---- where a result comes from ----

@@ -1,4 +1,4 @@
-"""What the training scripts share: learning-rate schedules, a run's folder, published weights, optimisers, and the walk over the epochs.
+"""What the training scripts share: learning-rate schedules, recipes, optimisers, and a Run, which gives the loop its epochs.
 
 Each problem's recipes are frozen dataclasses below `Recipe`, or for classifiers below common.classification.Recipe.
 """
@@ -8,7 +8,7 @@ import contextlib
 import math
 import shlex
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
 from common import locks, setup
+from common.checkpoints import load_checkpoint, load_weights, save_checkpoint
 from common.files import named
 
 Schedule = Callable[[float, int], float]
@@ -63,10 +64,6 @@ class Recipe:
         """What the optimiser gets: all parameters, or groups of them, whose `scale` is a factor of the learning rate."""
         return list(model.parameters())
 
-    def averaged(self, model: nn.Module) -> AveragedModel | None:
-        """A moving average of the network's weights, which is then what is evaluated and kept; None without one."""
-        return None
-
     def kept_epochs(self) -> tuple[int, ...]:
         """The epochs, counted from 1, whose checkpoints the figures need."""
         return ()
@@ -98,11 +95,16 @@ def changes(args: argparse.Namespace) -> dict:
     return {name: value for name in OPTIONS if (value := getattr(args, name, None)) is not None}
 
 
-def run_settings(recipe, weights: str, data: dict, runtime: setup.Runtime, args: argparse.Namespace) -> dict:
+def seeds(args: argparse.Namespace) -> range:
+    """The seeds of a table's repetitions: so many as --seeds says, from --seed on."""
+    return range(args.seed, args.seed + (args.seeds or (args.quick_seeds if args.quick else 3)))
+
+
+def run_settings(recipe, weights: str, data: dict, runtime: setup.Runtime) -> dict:
     """What a training's checkpoints and its result say of it; `weights` in a file are known by its name and digest, wherever it lies."""
     if weights not in WEIGHTS:
         weights = setup.from_rank_zero(lambda: named(Path(weights)))
-    return recipe.settings() | {"weights": weights, "seed": args.seed, "data": data, "precision": runtime.precision()}
+    return recipe.settings() | {"weights": weights, "seed": runtime.seed, "data": data, "precision": runtime.precision()}
 
 
 WEIGHTS = {"none": "random", "default": "published"}  # what --weights may be but a file
@@ -124,58 +126,32 @@ def deviations(full, settings: dict) -> list[str]:
     return words
 
 
-def run_folder(args: argparse.Namespace, name: str, data: str) -> Path:
+def run_folder(runtime: setup.Runtime, name: str, data: str, changed: dict) -> Path:
     """Where a training keeps its checkpoints; other data, another seed, changed settings or the quick form make a folder of their own."""
-    parts = [name] + ["synthetic"] * (data == "synthetic") + ["quick"] * args.quick + [f"seed{args.seed}"] * (args.seed != 0)
-    return Path(args.out) / "checkpoints" / "-".join(parts + [f"{name}{value}" for name, value in changes(args).items()])
+    parts = [name] + ["synthetic"] * (data == "synthetic") + ["quick"] * runtime.quick
+    parts += [f"seed{runtime.seed}"] * (runtime.seed != 0) + [f"{field}{value}" for field, value in changed.items()]
+    return Path(runtime.out) / "checkpoints" / "-".join(parts)
 
 
-def train_command(script: str, args: argparse.Namespace) -> str:
-    """The command that makes the checkpoints that a figure with these arguments needs, for messages."""
-    words = ["python", script, *["--report", args.report] * (args.report is not None), "--model", args.model, *["--quick"] * args.quick]
-    words += ["--seed", str(args.seed)] * (args.seed != 0) + ["--data", str(args.data)] * (args.data is not None)
-    return shlex.join(words + ["--out", str(args.out)] * (args.out != setup.DEFAULT_OUT))
+def train_command(runtime: setup.Runtime, *words: str) -> str:
+    """`python`, a training script and its own arguments, then today's common ones: what makes the checkpoints that a figure lacks."""
+    line = ["python", *words, *["--quick"] * runtime.quick, *["--seed", str(runtime.seed)] * (runtime.seed != 0)]
+    line += ["--data", str(runtime.data)] * (runtime.data is not None)
+    return shlex.join(line + ["--out", str(runtime.out)] * (runtime.out != setup.DEFAULT_OUT))
 
 
 # ---- starting weights ----
 
 
-def starting_weights(args: argparse.Namespace, recipe) -> str:
+def starting_weights(asked: str | None, recipe, quick: bool) -> str:
     """`--weights`, or the recipe's own: published ones where it starts from them, but in the quick form none; says if that is a change."""
-    weights = args.weights or ("default" if recipe.pretrained and not args.quick else "none")
+    weights = asked or ("default" if recipe.pretrained and not quick else "none")
     if recipe.pretrained and weights == "none":
         setup.log("starting from random weights where the recipe starts from published ones")
     return weights
 
 
-# ---- a trained network ----
-
-
-def first_trained(*files: str | Path) -> Path:
-    """Of a network's files, relative ones below results/checkpoints/, the first that is there, or the first if none is."""
-    paths = [setup.DEFAULT_OUT / "checkpoints" / file for file in files]
-    return next((path for path in paths if path.exists()), paths[0])
-
-
-def load_trained(path: Path, build: Callable, networks, script: str, runtime: setup.Runtime, remedy: str) -> tuple[nn.Module, dict]:
-    """A network that `script` saved (an epoch's, best.pth or a half-precision file) ready for evaluation in fp32, and the whole checkpoint.
-
-    `build(settings)` makes the network that the checkpoint's settings name, one of `networks`. Raises UsageError, with `remedy`, if the
-    file is missing, damaged, no checkpoint of the script, or of another network.
-    """
-    state = setup.load_checkpoint_for_all(path, remedy)
-    settings = state.get("settings", {})
-    if "model" not in state or not isinstance(settings, dict) or settings.get("network") not in networks:
-        raise setup.UsageError(f"{path} is no checkpoint of {script}; {remedy}")
-    try:
-        model = build(settings)
-    except KeyError as error:
-        raise setup.UsageError(f"{path} is no checkpoint of {script}: its settings have no {error}; {remedy}") from None
-    setup.load_weights(model, state["model"], path)
-    return runtime.place(model).eval(), state
-
-
-# ---- the walk over the epochs ----
+# ---- a run over the epochs ----
 
 
 def make_optimiser(model: nn.Module, recipe) -> torch.optim.Optimizer:
@@ -233,7 +209,7 @@ def resume(folder: Path, model: nn.Module, optimiser: torch.optim.Optimizer, ave
     [] too if what it started from has been made anew since. Raises UsageError if it was trained with other settings.
     """
     path = folder / "last.pth"
-    state = setup.from_rank_zero(lambda: path.exists() and setup.load_checkpoint(path, "train again without --resume"))
+    state = setup.from_rank_zero(lambda: path.exists() and load_checkpoint(path, "train again without --resume"))
     if not state:
         setup.log(f"nothing to resume in {folder}: starting at epoch 1")
         return []
@@ -244,7 +220,7 @@ def resume(folder: Path, model: nn.Module, optimiser: torch.optim.Optimizer, ave
         return []
     if different or "optimiser" not in state:
         raise setup.UsageError(f"{path} was trained with other settings ({', '.join(different)}); repeat them, or train without --resume")
-    setup.load_weights(model, state["model"], path)
+    load_weights(model, state["model"], path)
     optimiser.load_state_dict(state["optimiser"])
     if average:
         average.load_state_dict(state["average"])
@@ -278,17 +254,9 @@ def start_over(folder: Path, settings: dict) -> list[dict]:
     """The history of a training that begins: []. Raises what `refuse_other_start` raises."""
     kept = {}
     with contextlib.suppress(setup.UsageError):  # nothing there, or damaged
-        kept = setup.load_checkpoint(folder / "last.pth", "").get("settings", {})
+        kept = load_checkpoint(folder / "last.pth", "").get("settings", {})
     refuse_other_start(folder, kept, settings)
     return []
-
-
-def keep_if_wanted(recipe, folder: Path, state: dict) -> None:
-    """Write an epoch's state as epoch-NNN.pth if the recipe keeps that epoch, and as best.pth if it is the best of its history."""
-    if state["epoch"] in recipe.kept_epochs():
-        setup.save_checkpoint(folder / f"epoch-{state['epoch']:03d}.pth", state)
-    if kept_epoch(state["history"], recipe.keep) is state["history"][-1]:
-        setup.save_checkpoint(folder / "best.pth", state)
 
 
 def refuse_other_settings(settings: dict) -> None:
@@ -299,52 +267,78 @@ def refuse_other_settings(settings: dict) -> None:
         raise setup.UsageError(f"process {setup.rank()} has {what}; give all machines the same files and options")
 
 
-def walk(
-    recipe,
-    model: nn.Module,
-    optimiser: torch.optim.Optimizer,
-    folder: Path,
-    settings: dict,
-    runtime: setup.Runtime,
-    resuming: bool,
-    one_epoch: Callable,
-    average: AveragedModel | None = None,
-) -> list[dict]:
-    """Train all epochs: `one_epoch(epoch)`, counted from 0, returns the epoch's numbers; then a log line and complete checkpoints.
+class Epoch:
+    """An epoch of a Run: its `index`, counted from 0, and the numbers that the loop's body records."""
 
-    With an `average` of the weights, that is the network of best.pth and epoch-NNN.pth.
+    def __init__(self, index: int):
+        self.index, self.numbers = index, {}
 
-    Each epoch's entry in the history says where it was trained: --resume may go on at another commit or on another device.
+    def record(self, **numbers: float) -> None:
+        """The epoch's numbers, in the order in which the log shows them."""
+        self.numbers |= numbers
 
-    Writes last.pth with the optimiser, then the recipe's kept epochs as epoch-NNN.pth and best.pth, which are of the history whenever
-    the run is killed and resumed. Returns the history, a dict an epoch.
-    The folder is this run's until its process ends. Raises Incomplete if one of an epoch's numbers is not finite, UsageError if another run
-    works in the folder, and what `resume`, `start_over` and `refuse_other_settings` raise.
+
+class Run:
+    """A training in its folder: it gives the loop its epochs, logs them, and keeps complete checkpoints, by which it resumes.
+
+        run = Run(folder, recipe, settings, runtime)
+        for epoch in run.epochs(model, optimiser):
+            epoch.record(train_loss=...)
+
+    `history` has a dict for each epoch that has ended: its number, counted from 1, what was recorded, seconds, device, commit, precision.
     """
-    refuse_other_settings(settings)
-    setup.from_rank_zero(lambda: locks.keep(folder))
-    if resuming:
-        history = resume(folder, model, optimiser, average, settings)
-    else:
-        history = setup.from_rank_zero(lambda: start_over(folder, settings))
 
-    def state() -> dict:
-        kept = (average.module if average else model).state_dict()
-        return {"model": kept, "epoch": len(history), "history": history, "settings": settings}
+    def __init__(self, folder: Path, recipe, settings: dict, runtime: setup.Runtime):
+        """Raises UsageError if the folder cannot be written, another run works in it, or processes differ in their settings."""
+        refuse_other_settings(settings)
+        self.folder, self.recipe, self.settings, self.runtime = setup.writable_folder(folder), recipe, settings, runtime
+        self.history: list[dict] = []
+        setup.from_rank_zero(lambda: locks.keep(self.folder))
 
-    if history:  # the run may have been killed after last.pth and before the others
-        keep_if_wanted(recipe, folder, state())
-    here = {"device": runtime.describe(), "commit": setup.commit(), "precision": settings["precision"]}
-    for epoch in range(len(history), recipe.epochs):
-        start = time.monotonic()
-        numbers = one_epoch(epoch)
-        if broken := [name.replace("_", " ") for name, value in numbers.items() if not math.isfinite(value)]:
-            what = f"no longer finite in epoch {epoch + 1}: {', '.join(broken)}"
-            raise setup.Incomplete(f"{what}; lower --lr, or look at the data; earlier checkpoints are in {folder}")
-        numbers = {"epoch": epoch + 1, **numbers, "seconds": round(time.monotonic() - start, 2)}
+    @property
+    def kept(self) -> dict:
+        """The numbers of the epoch whose network is best.pth."""
+        return kept_epoch(self.history, self.recipe.keep)
+
+    def epochs(self, model: nn.Module, optimiser: torch.optim.Optimizer, average: AveragedModel | None = None) -> Iterator[Epoch]:
+        """The epochs that are left, all of them or with --resume those after the last complete one; the loop's body records each.
+
+        After the body come a log line and the checkpoints: last.pth with the optimiser, then the recipe's kept epochs as epoch-NNN.pth
+        and best.pth, whose network is the `average` of the weights where there is one. They are of the history whenever the run is killed
+        and resumed. Raises Incomplete if a recorded number is not finite, and what `resume` and `start_over` raise.
+        """
+        if self.runtime.resume:
+            self.history = resume(self.folder, model, optimiser, average, self.settings)
+        else:
+            self.history = setup.from_rank_zero(lambda: start_over(self.folder, self.settings))
+        network = average.module if average else model
+        if self.history:  # the run may have been killed after last.pth and before the others
+            self._keep(network)
+        for index in range(len(self.history), self.recipe.epochs):
+            epoch, start = Epoch(index), time.monotonic()
+            yield epoch
+            self._end(epoch, time.monotonic() - start)
+            to_resume = {"model": model.state_dict(), "average": average.state_dict()} if average else {}
+            to_resume["optimiser"] = optimiser.state_dict()
+            save_checkpoint(self.folder / "last.pth", self._state(network) | to_resume)
+            self._keep(network)
+
+    def _end(self, epoch: Epoch, seconds: float) -> None:
+        """Log an epoch and add it to the history, with where it was trained: --resume may go on elsewhere."""
+        if broken := [name.replace("_", " ") for name, value in epoch.numbers.items() if not math.isfinite(value)]:
+            what = f"no longer finite in epoch {epoch.index + 1}: {', '.join(broken)}"
+            raise setup.Incomplete(f"{what}; lower --lr, or look at the data; earlier checkpoints are in {self.folder}")
+        numbers = {"epoch": epoch.index + 1, **epoch.numbers, "seconds": round(seconds, 2)}
         setup.log(" ".join(f"{key} {value:.4g}" for key, value in numbers.items()))
-        history.append(setup.from_rank_zero(lambda own=numbers | here: own))
-        to_resume = {"model": model.state_dict(), "average": average.state_dict()} if average else {}
-        setup.save_checkpoint(folder / "last.pth", state() | to_resume | {"optimiser": optimiser.state_dict()})
-        keep_if_wanted(recipe, folder, state())
-    return history
+        here = {"device": self.runtime.describe(), "commit": setup.commit(), "precision": self.settings["precision"]}
+        self.history.append(setup.from_rank_zero(lambda: numbers | here))
+
+    def _state(self, network: nn.Module) -> dict:
+        return {"model": network.state_dict(), "epoch": len(self.history), "history": self.history, "settings": self.settings}
+
+    def _keep(self, network: nn.Module) -> None:
+        """Write the last epoch as epoch-NNN.pth if the recipe keeps it, and as best.pth if it is the best of the history."""
+        if len(self.history) in self.recipe.kept_epochs():
+            save_checkpoint(self.folder / f"epoch-{len(self.history):03d}.pth", self._state(network))
+        if self.kept is self.history[-1]:
+            save_checkpoint(self.folder / "best.pth", self._state(network))
