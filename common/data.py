@@ -8,7 +8,6 @@ What the data folder lacks is drawn by `synthetic.py` in the same layout and rea
 import contextlib
 import json
 import os
-import re
 import shutil
 import sys
 import time
@@ -29,7 +28,7 @@ from tqdm import tqdm
 from common import locks, synthetic
 from common.checkpoints import load_checkpoint, write_checkpoint
 from common.cli import remove_leftovers, temporary_name
-from common.files import digest, image_files, listed_files, read_csv, refuse, system_name, whole_number
+from common.files import digest, listed_files, refuse
 from common.setup import (
     ROOT,
     UsageError,
@@ -41,7 +40,6 @@ from common.setup import (
     world_size,
 )
 
-P1_CLASSES, P1_SIZE = 50, 32
 MOST_PIXELS = 120_000_000  # of a picture that is read: 360 MB decoded
 LARGE_PIXELS = 16_000_000  # above it a picture is resized colour by colour: as floats of all three it takes 12 bytes a pixel
 CIFAR_CLASSES, CIFAR_SIZE = 10, 32
@@ -292,57 +290,7 @@ def drop_oldest() -> None:
                 shutil.rmtree(gone)
 
 
-# ---- hw1 problem 1 ----
-
-
-def load_p1(data: str | None) -> Splits:
-    """p1_data of hw1 (50 classes, 32x32); `data` is the value of `--data`. Raises UsageError that names what is wrong."""
-    folder, name = locate(data, "hw1_data/p1_data", synthetic.draw_p1)
-    with one_process_first():
-        train, validation = load_p1_split(folder / "train_50"), load_p1_split(folder / "val_50")
-    refuse(folder, [f"{name} is in train_50 and in val_50" for name in sorted(set(train.names) & set(validation.names))])
-    if (answers := folder / "val_gt.csv").exists():
-        check_answers(answers, validation)
-    return Splits(name, train, validation, digest(train.digest(), validation.digest()))
-
-
-def load_p1_split(folder: Path) -> Labelled:
-    """One folder of `{label}_{id}.png`, labels 0 to 49."""
-    files = image_files(folder, (".png",))
-    target, problems, seen = [], [], {}
-    for path in files:
-        match = re.fullmatch(r"(\d+)_(\d+)\.png", path.name, re.IGNORECASE)
-        label, number = map(int, match.groups()) if match else (-1, -1)
-        if not match:
-            problems.append(f"{path.name} is not named label_id.png")
-        elif label >= P1_CLASSES:
-            problems.append(f"{path.name} has label {label}, outside 0-{P1_CLASSES - 1}")
-        elif (first := seen.setdefault((label, number), path.name)) != path.name:
-            problems.append(f"{path.name} repeats the id of {first}")
-        target.append(label)
-    refuse(folder, problems)
-    return Labelled(decode_folder(files, P1_SIZE), torch.tensor(target), [path.name for path in files])
-
-
-def read_answers(path: Path) -> dict[str, int]:
-    """A csv `filename,label` as {name: label}. Raises UsageError, also for a label that is no whole number: it would score as wrong."""
-    rows = read_csv(path, ("filename", "label"))
-    wrong = [row for row in rows if whole_number(row["label"]) is None]
-    refuse(path, [f"{row['filename']} has label {row['label']!r}, no whole number" for row in wrong])
-    names = [system_name(row["filename"]) for row in rows]
-    answers = {name: whole_number(row["label"]) for name, row in zip(names, rows, strict=True)}
-    refuse(path, [f"{name} is listed twice" for name in answers if names.count(name) > 1] if len(answers) < len(names) else [])
-    return answers
-
-
-def check_answers(path: Path, split: Labelled) -> None:
-    """Compare a `filename,label` csv with the labels in the names. Raises UsageError that names what differs."""
-    answers, labels = read_answers(path), dict(zip(split.names, split.target.tolist(), strict=True))
-    different = [name for name in labels if answers.get(name) != labels[name]]
-    refuse(path, [f"{name} has label {answers.get(name, 'missing')}, its name says {labels[name]}" for name in different])
-
-
-# ---- hw2 problem 2 ----
+# ---- CIFAR-10 mini: hw2's, and the stand-in for hw1's unlabelled images ----
 
 
 def read_annotations(path: Path, folder: Path) -> tuple[list[Path], list[int]]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor, nn
 
-from common.tracing import Record, trace
+from hw1.tracing import Record, trace
 
 WORDS = {
     **{"Flatten": "flatten", "Upsample": "upsample", "Add": "add", "Concatenate": "concatenate", "Dropout": "dropout"},

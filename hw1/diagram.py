@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch, Rectangle
 
 from common import figures
-from common.architecture import Stage, Step, merged, size_words
+from hw1.architecture import Stage, Step, merged, size_words
 
 TOP, LINE, GAP, PAD = 0.62, 0.17, 0.22, 0.12  # in inches: where the boxes begin, the height of a line, between boxes, inside them
 HUES = {  # indices into the palette

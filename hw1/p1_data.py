@@ -1,0 +1,60 @@
+"""The data of hw1 problem 1: 50 classes of 32x32 images, and the csv of the true labels."""
+
+import re
+from pathlib import Path
+
+import torch
+
+from common import synthetic
+from common.data import Labelled, Splits, decode_folder, locate
+from common.files import digest, image_files, read_csv, refuse, system_name, whole_number
+from common.setup import one_process_first
+
+P1_CLASSES, P1_SIZE = 50, 32
+
+
+def load_p1(data: str | None) -> Splits:
+    """p1_data of hw1 (50 classes, 32x32); `data` is the value of `--data`. Raises UsageError that names what is wrong."""
+    folder, name = locate(data, "hw1_data/p1_data", synthetic.draw_p1)
+    with one_process_first():
+        train, validation = load_p1_split(folder / "train_50"), load_p1_split(folder / "val_50")
+    refuse(folder, [f"{name} is in train_50 and in val_50" for name in sorted(set(train.names) & set(validation.names))])
+    if (answers := folder / "val_gt.csv").exists():
+        check_answers(answers, validation)
+    return Splits(name, train, validation, digest(train.digest(), validation.digest()))
+
+
+def load_p1_split(folder: Path) -> Labelled:
+    """One folder of `{label}_{id}.png`, labels 0 to 49."""
+    files = image_files(folder, (".png",))
+    target, problems, seen = [], [], {}
+    for path in files:
+        match = re.fullmatch(r"(\d+)_(\d+)\.png", path.name, re.IGNORECASE)
+        label, number = map(int, match.groups()) if match else (-1, -1)
+        if not match:
+            problems.append(f"{path.name} is not named label_id.png")
+        elif label >= P1_CLASSES:
+            problems.append(f"{path.name} has label {label}, outside 0-{P1_CLASSES - 1}")
+        elif (first := seen.setdefault((label, number), path.name)) != path.name:
+            problems.append(f"{path.name} repeats the id of {first}")
+        target.append(label)
+    refuse(folder, problems)
+    return Labelled(decode_folder(files, P1_SIZE), torch.tensor(target), [path.name for path in files])
+
+
+def read_answers(path: Path) -> dict[str, int]:
+    """A csv `filename,label` as {name: label}. Raises UsageError, also for a label that is no whole number: it would score as wrong."""
+    rows = read_csv(path, ("filename", "label"))
+    wrong = [row for row in rows if whole_number(row["label"]) is None]
+    refuse(path, [f"{row['filename']} has label {row['label']!r}, no whole number" for row in wrong])
+    names = [system_name(row["filename"]) for row in rows]
+    answers = {name: whole_number(row["label"]) for name, row in zip(names, rows, strict=True)}
+    refuse(path, [f"{name} is listed twice" for name in answers if names.count(name) > 1] if len(answers) < len(names) else [])
+    return answers
+
+
+def check_answers(path: Path, split: Labelled) -> None:
+    """Compare a `filename,label` csv with the labels in the names. Raises UsageError that names what differs."""
+    answers, labels = read_answers(path), dict(zip(split.names, split.target.tolist(), strict=True))
+    different = [name for name in labels if answers.get(name) != labels[name]]
+    refuse(path, [f"{name} has label {answers.get(name, 'missing')}, its name says {labels[name]}" for name in different])
