@@ -6,6 +6,7 @@ An item's output goes to OUT/logs/, and is shown if it fails. Exit code: 0 all d
 """
 
 import argparse
+import contextlib
 import fnmatch
 import importlib
 import multiprocessing
@@ -27,6 +28,7 @@ WARM = ("torch", "torchvision", "torchvision.transforms.v2", "torch.optim.swa_ut
 WARM += ("sklearn.decomposition", "sklearn.manifold", "sklearn.cluster", "sklearn.linear_model", "scipy.stats", "matplotlib.pyplot")
 WARM += ("imageio.v3", "timm", "tokenizers", "tqdm")
 RESUMES = re.compile(r"_(train|pretrain|finetune|learning_curves|augmentation|cleaning|final)\.py$")  # scripts that take --resume
+STATES = ("waiting", "running", "done", "failed")
 ENDING = 0.7  # seconds that an interrupted item has to end by itself
 
 
@@ -56,6 +58,7 @@ class Run:
     title: str
     names: list[str] = field(default_factory=list)
     needs: set[int] = field(default_factory=set)
+    seconds: float = 0.0  # of its quick form on the machine that items.toml names
     state: str = "waiting"  # then running, done or failed
     asked: bool = True  # not only needed by others
 
@@ -73,7 +76,9 @@ def all_runs(full: bool) -> list[Run]:
     runs: dict[str, Run] = {}
     for item in items.load().values():
         for command in item.runs:
-            runs.setdefault(command, Run(command, item.title)).names.append(item.name.replace(" ", "-"))
+            run = runs.setdefault(command, Run(command, item.title))
+            run.names.append(item.name.replace(" ", "-"))
+            run.seconds = max(run.seconds, item.quick_seconds)
     found = list(runs.values())
     for item in items.load().values():
         for need in item.needs + item.needs_full * full:
@@ -107,12 +112,25 @@ def command_words(run: Run, args: argparse.Namespace) -> list[str]:
     return [script, *words, *["--resume"] * bool(RESUMES.search(script) and (args.full or not run.asked))]
 
 
-def may_start(place: int, runs: list[Run], chosen: list[int]) -> bool:
-    """Whether what the run needs has ended, and no other run writes one of its items now."""
-    run = runs[place]
-    busy = {name for other in chosen if runs[other].state == "running" for name in runs[other].names}
-    ready = all(runs[need].state not in ("waiting", "running") for need in run.needs)
-    return run.state == "waiting" and ready and not busy & set(run.names)
+def ready(runs: list[Run], chosen: list[int]) -> list[int]:
+    """The places of the runs that may start, those first that most waits for: what they need has ended, and nobody writes their items."""
+    busy = {name for run in runs if run.state == "running" for name in run.names}
+    ended = {place for place in chosen if runs[place].state in ("done", "failed")}
+    found = [
+        place for place in chosen if runs[place].state == "waiting" and runs[place].needs <= ended and not busy & set(runs[place].names)
+    ]
+    return sorted(found, key=lambda place: -seconds_until_end(place, runs))
+
+
+def seconds_until_end(place: int, runs: list[Run]) -> float:
+    """Of a run and of what waits for it, one after the other."""
+    return runs[place].seconds + max((seconds_until_end(i, runs) for i, run in enumerate(runs) if place in run.needs), default=0.0)
+
+
+def log_name(run: Run, runs: list[Run]) -> str:
+    """The items that no other run writes or, where there is none, an item and the last argument."""
+    own = [name for name in run.names if sum(name in other.names for other in runs) == 1]
+    return "+".join(own) or f"{run.names[0]}-{run.command.split()[-1]}"
 
 
 # ---- one run, in a process of its own ----
@@ -137,16 +155,18 @@ def run_script(words: list[str], log: Path | None) -> None:
     runpy.run_path(sys.argv[0], run_name="__main__")
 
 
-def speed() -> None:
-    """Print what a matrix product of 2,048 in fp32 reaches, on all of a process's threads."""
+def speed() -> float:
+    """What a matrix product of 2,048 in fp32 reaches on a core, in GFLOP/s."""
     import torch
 
+    torch.set_num_threads(1)
     a = torch.randn(2048, 2048)
-    a @ a
-    start = time.perf_counter()
-    for _ in range(4):
+    times = []
+    for _ in range(3):
+        start = time.perf_counter()
         a @ a
-    print(f"{4 * 2 * 2048**3 / (time.perf_counter() - start) / 1e9:.0f} GFLOP/s on {torch.get_num_threads()} thread(s)", flush=True)
+        times.append(time.perf_counter() - start)
+    return 2 * 2048**3 / min(times) / 1e9
 
 
 def stop(processes) -> None:
@@ -157,10 +177,8 @@ def stop(processes) -> None:
     end = time.monotonic() + ENDING
     for process in processes:
         process.join(max(0.0, end - time.monotonic()))
-        try:
+        with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
 
 
 # ---- all of them ----
@@ -168,49 +186,83 @@ def stop(processes) -> None:
 
 def run_all(runs: list[Run], chosen: list[int], args: argparse.Namespace) -> None:
     """Run what is chosen, so many at a time, and say in a line how each has ended."""
-    jobs = args.jobs or (1 if args.full else os.cpu_count() or 1)
-    warm_up(max(1, (os.cpu_count() or 1) // jobs))
-    fork, start, ended = multiprocessing.get_context("fork"), time.monotonic(), 0
-    logs = cli.writable_folder(Path(args.out) / "logs")
-    working: dict = {}  # by sentinel: place, process, log, start
+    jobs = args.jobs or (1 if args.full else cores())
+    warm_up(max(1, cores() // jobs))
+    fork, logs, working, start = multiprocessing.get_context("fork"), cli.writable_folder(args.out / "logs"), {}, time.monotonic()
     try:
         while True:
-            for place in chosen:
-                if len(working) < jobs and may_start(place, runs, chosen):
-                    log = None if args.verbose else logs / f"{runs[place].label}{'-' + runs[place].command[-1] * 1}.txt"
-                    process = fork.Process(target=run_script, args=(command_words(runs[place], args), log))
-                    process.start()
-                    runs[place].state = "running"
-                    working[process.sentinel] = place, process, log, time.monotonic()
+            while len(working) < jobs and (places := ready(runs, chosen)):
+                run, log = runs[places[0]], logs / f"{log_name(runs[places[0]], runs)}.txt"
+                process = fork.Process(target=run_script, args=(command_words(run, args), None if args.verbose else log))
+                process.start()
+                run.state = "running"
+                working[process.sentinel] = run, process, log, time.monotonic()
             if not working:
                 return
             for sentinel in wait(list(working)):
-                place, process, log, began = working.pop(sentinel)
+                run, process, log, began = working.pop(sentinel)
                 process.join()
-                run, ended = runs[place], ended + 1
                 run.state = "failed" if process.exitcode else "done"
-                mark = f"exit code {process.exitcode}, " if process.exitcode else ""
-                print(f"[{ended}/{len(chosen)}] {run.label}  {run.title}  {mark}{time.monotonic() - began:.0f} s", flush=True)
-                if process.exitcode and log:
+                print(ended_line(run, [runs[place] for place in chosen], process.exitcode, time.monotonic() - began), flush=True)
+                if left := "" if args.full else remaining([runs[place] for place in chosen], time.monotonic() - start):
+                    print(left, end="\r" if sys.stdout.isatty() else "\n", flush=True)
+                if process.exitcode and not args.verbose:
                     print(log.read_text(encoding="utf-8", errors="replace").rstrip(), file=sys.stderr, flush=True)
     except KeyboardInterrupt:
         stop([process for _, process, _, _ in working.values()])
+        for folder in {args.out, *(args.out / "checkpoints").glob("**/")}:
+            cli.remove_leftovers(folder)
         raise
 
 
+def cores() -> int:
+    """The cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def ended_line(run: Run, chosen: list[Run], code: int, seconds: float) -> str:
+    """'[12/45] f22a-1.5  PCA of the second-last layer ...  4 s'."""
+    count = sum(other.state in ("done", "failed") for other in chosen)
+    return f"[{count}/{len(chosen)}] {run.label}  {run.title}  " + f"FAILED with exit code {code}, " * bool(code) + f"{seconds:.0f} s"
+
+
+def remaining(chosen: list[Run], passed: float) -> str:
+    """How long the rest will take, by what has ended and what items.toml says of the quick forms' times; '' at the end."""
+    done, all_of_it = (sum(run.seconds for run in chosen if run.state in states) for states in (("done", "failed"), STATES))
+    left = (all_of_it - done) * passed / done if done else 0
+    return f"      about {left / 60:.0f} min left" if left >= 30 else ""
+
+
+def table(chosen: list[Run], out: Path) -> str:
+    """Each report's items, how many of them are done, and how many claims hold."""
+    names = {name for run in chosen for name in run.names}
+    found = {
+        file.removesuffix(".json"): content for file, content in page.read_results(out)[0].items() if file.removesuffix(".json") in names
+    }
+    lines = ["report     done   claims that hold"]
+    for key in items.reports():
+        own = [name for name in names if name.split("-")[0] == key or name.startswith(f"{key}-")]
+        claims = [claim.get("holds") for name in own if name in found for claim in found[name].get("claims", [])]
+        if own:
+            lines.append(f"{key:9} {sum(name in found for name in own):2} of {len(own):2}   {claims.count(True)} of {len(claims)}")
+    return "\n".join(lines)
+
+
 def main(args: argparse.Namespace) -> None:
-    """List, or run, and sum up."""
-    runs = all_runs(args.full)
+    """List, or run and sum up."""
+    start, runs = time.monotonic(), all_runs(args.full)
     chosen = choose(runs, args.only)
     if args.list or args.dry_run:
-        for place in chosen:
-            run = runs[place]
+        for run in (runs[place] for place in chosen):
             print(f"{run.label:19} {run.command}" if args.list else shlex.join(["python", *command_words(run, args)]))
         return
     run_all(runs, chosen, args)
-    print(page.build(args.out))
-    if failed := [runs[place] for place in chosen if runs[place].state == "failed"]:
-        raise cli.Incomplete("failed: " + "; ".join(f"{run.label}: {run.command}" for run in failed))
+    chosen_runs = [runs[place] for place in chosen]
+    print(table(chosen_runs, args.out))
+    print(f"{time.monotonic() - start:.0f} s on {cores()} cores; a matrix product of 2,048 in fp32 reaches {speed():.0f} GFLOP/s on one")
+    print(f"the results page: {page.build(args.out)}", flush=True)
+    if failed := [run for run in chosen_runs if run.state == "failed"]:
+        raise cli.Incomplete("failed: " + "; ".join(f"{run.label} ({args.out / 'logs' / log_name(run, runs)}.txt)" for run in failed))
 
 
 if __name__ == "__main__":

@@ -18,6 +18,8 @@ class Item:
     needs_full: list[str] = field(default_factory=list)
     reported: dict | str = "figure"
     claims: dict[str, str] = field(default_factory=dict)
+    headline: str = ""
+    quick_seconds: float = 5.0
 
     def claim(self, name: str, holds: bool | None, **measured) -> dict:
         """A claim of the report's as results hold it: its words, whether it holds (None: this run cannot tell), and what was measured."""
