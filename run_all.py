@@ -68,7 +68,7 @@ class Run:
 
     def matches(self, pattern: str) -> bool:
         """Whether `--only PATTERN` means this run."""
-        return any(fnmatch.fnmatchcase(name, pattern) for name in self.names) or pattern in self.command
+        return any(fnmatch.fnmatchcase(name, pattern.replace(" ", "-")) for name in self.names) or pattern in self.command
 
 
 def all_runs(full: bool) -> list[Run]:
@@ -90,7 +90,6 @@ def all_runs(full: bool) -> list[Run]:
 
 def choose(runs: list[Run], patterns: list[str]) -> list[int]:
     """The places of the runs that the patterns mean, and of what they need, in order. Raises UsageError for a pattern without a run."""
-    patterns = [pattern.replace(" ", "-") for pattern in patterns]
     for pattern in patterns:
         if not any(run.matches(pattern) for run in runs):
             raise UsageError(f"--only {pattern} matches no item; bash run_all.sh --list shows them")
@@ -148,9 +147,9 @@ def run_script(words: list[str], log: Path | None) -> None:
     os.setpgid(0, 0)  # with the processes that it starts: see stop
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     if log:
-        with open(log, "w", encoding="utf-8") as file:
-            os.dup2(file.fileno(), 1)
-            os.dup2(file.fileno(), 2)
+        sys.stdout = sys.stderr = open(log, "w", encoding="utf-8", buffering=1)  # noqa: SIM115  the process's own, until it ends
+        os.dup2(sys.stdout.fileno(), 1)  # for what libraries and further processes print
+        os.dup2(sys.stdout.fileno(), 2)
     sys.argv = [str(ROOT / words[0]), *words[1:]]
     runpy.run_path(sys.argv[0], run_name="__main__")
 
