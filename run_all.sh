@@ -50,6 +50,7 @@ hw1-p2-stages      | hw1-p2-best | hw1/p2_mask_viz.py --model best
 f23-2.1            |          | hw1/p3_ssl_pretrain.py
 cv22-1             |          | hw2/p1_scenes.py
 cv22-2.1           |          | hw2/p2_learning_curves.py
+cv22-2.1-combined  |          | hw2/p2_learning_curves.py --combined
 cv22-2.2           |          | hw2/p2_summary.py
 cv22-2.3           |          | hw2/p2_augmentation.py
 cv22-2.4           |          | hw2/p2_cleaning.py

@@ -33,8 +33,8 @@ if __name__ == "__main__":
 from common import results, setup, training
 from common.runs import beats, summary
 from hw2 import p2_tables
-from hw2.p2_data import enlarged
-from hw2.p2_recipes import AUGMENTATIONS, COMBINED_SHARE, TABLE
+from hw2.p2_data import combined
+from hw2.p2_recipes import AUGMENTATIONS, COMBINED_SET, TABLE
 
 REPORTED = {
     "none": {"train": 0.81, "validation": 0.687},
@@ -51,7 +51,7 @@ def histories(name: str, recipe, weights: str, seeds: list, runtime: setup.Runti
     """One row's trainings, one for each of `seeds`, as `p2_tables.each_seed` gives them."""
     found = []
     for once, splits in seeds:
-        splits = enlarged(splits, COMBINED_SHARE, once.seed) if name == "combined" else splits
+        splits = combined(splits) if name == "combined" else splits
         row = replace(recipe, augment=AUGMENTATIONS[name])
         found.append(p2_tables.train_row("augmentation", name, row, weights, splits, runtime, once))
     return found
@@ -77,7 +77,7 @@ def write(args: argparse.Namespace, runtime: setup.Runtime, recipe, weights: str
     rows = {name: summary(found) for name, found in runs.items()}
     fields = p2_tables.own_fields(args, runtime, recipe, weights, data, runs)
     fields["settings"] |= {"transforms": {name: repr(augment) for name, augment in AUGMENTATIONS.items()}}
-    fields["settings"]["share of the training images, combined set"] = COMBINED_SHARE
+    fields["settings"]["combined set"] = COMBINED_SET
     return results.write_result(
         args,
         runtime,

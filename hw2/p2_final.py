@@ -37,25 +37,25 @@ if __name__ == "__main__":
 from common import classification, metrics, results, runs, setup, training
 from common.data import Labelled, Splits
 from hw2 import p2_models, p2_ours, p2_suspects, p2_tables
-from hw2.p2_data import COURSE_SHARE, NORMALISED, enlarged, load_public_test
-from hw2.p2_recipes import COMBINED_SHARE, FINAL, OURS
+from hw2.p2_data import COURSE_SHARE, NORMALISED, combined, load_public_test
+from hw2.p2_recipes import COMBINED_SET, FINAL, OURS
 
 REPORTED = {"accuracy on public_test": 0.8272}
 DROPPED = 4000
 
 
 def train_report(splits: Splits, weights: str, recipe, runtime: setup.Runtime, args: argparse.Namespace) -> tuple[list[dict], Path, dict]:
-    """cv22's final training on the cleaned and enlarged set: its history and folder, and what a result says of the steps before."""
+    """cv22's final training on the cleaned and combined set: its history and folder, and what a result says of the steps before."""
     scores, seconds = p2_suspects.score(splits, runtime, args)
     cleaned = p2_suspects.without(splits, scores, p2_suspects.share(DROPPED, len(splits.train)))
-    splits = enlarged(cleaned, COMBINED_SHARE, args.seed)
+    splits = combined(cleaned)
     setup.log(f"final training, {len(cleaned.train)} images and some again: {len(splits.train)}")
     folder = setup.writable_folder(training.run_folder(args, "cv22-final", splits.name))
     setup.seed_everything(args.seed)
     model = p2_models.build(recipe.network, weights)
     settings = p2_tables.run_settings(recipe, weights, splits, runtime, args)
     history = classification.train(model, recipe, splits, NORMALISED, folder, settings, runtime, args)
-    steps = {f"dropped of {p2_suspects.ALL}": DROPPED, "share of the others that is trained on": COMBINED_SHARE}
+    steps = {f"dropped of {p2_suspects.ALL}": DROPPED, "combined set": COMBINED_SET}
     return history, folder, steps | {"seconds of the network that scores, besides": round(seconds, 1)}
 
 

@@ -12,28 +12,36 @@ from hw2.p2_data import CLASSES, NORMALISED
 
 
 class LeNet(nn.Module):
-    """cv22's LeNet and, with `residual`, its residual net: the two differ only in the input that is added to each block's output."""
+    """cv22's LeNet and, with `residual`, its residual net: the two differ only in the blocks."""
 
     def __init__(self, residual: bool = False, classes: int = len(CLASSES)):
         super().__init__()
-        self.residual = residual
-        self.block1, self.block2, self.block3 = (no_residual_block(channels) for channels in (3, 6, 16))
+        self.block1, self.block2, self.block3 = map(AddedInput if residual else no_residual_block, (3, 6, 16))
         self.conv1, self.conv2 = nn.Conv2d(3, 6, 5), nn.Conv2d(6, 16, 5)
         self.fc1, self.fc2, self.fc3 = nn.Linear(400, 120), nn.Linear(120, 84), nn.Linear(84, classes)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = F.max_pool2d(F.relu(self.conv1(self._run(self.block1, x))), 2)
-        x = F.max_pool2d(F.relu(self.conv2(self._run(self.block2, x))), 2)
-        x = F.adaptive_avg_pool2d(self._run(self.block3, x), 5).flatten(1)  # 32 px give 5x5 already; RandomCrop(25) gives less
+        x = F.max_pool2d(F.relu(self.conv1(self.block1(x))), 2)
+        x = F.max_pool2d(F.relu(self.conv2(self.block2(x))), 2)
+        x = F.adaptive_avg_pool2d(self.block3(x), 5).flatten(1)  # 32 px give 5x5 already; RandomCrop(25) gives less
         return self.fc3(F.relu(self.fc2(F.relu(self.fc1(x)))))
-
-    def _run(self, block: nn.Module, x: Tensor) -> Tensor:
-        return block(x) + x if self.residual else block(x)
 
 
 def no_residual_block(channels: int) -> nn.Sequential:
     """3x3 convolution, batch norm, ReLU, as many channels out as in."""
     return nn.Sequential(nn.Conv2d(channels, channels, 3, padding=1), nn.BatchNorm2d(channels), nn.ReLU())
+
+
+class AddedInput(nn.Module):
+    """cv22's residual block: 3x3 convolution, batch norm, addition of the input, a second batch norm, ReLU."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.inner = nn.Sequential(nn.Conv2d(channels, channels, 3, padding=1), nn.BatchNorm2d(channels))
+        self.norm = nn.BatchNorm2d(channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(self.norm(self.inner(x) + x))
 
 
 class Whitened(nn.Module):

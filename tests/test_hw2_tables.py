@@ -1,20 +1,24 @@
 """hw2 problem 2, 2.3 to 2.5: the tables, what cleaning finds, the final trainings, and the graders' scripts, on drawn images."""
 
+import argparse
 import csv
 import json
 import shutil
+from dataclasses import replace
 
 import pytest
 import torch
 import torch.nn.functional as F
 from conftest import run_script
 
-from common import setup
+from common import classification, data, setup
+from common.augment import ByPart, Crop, PerImage, Pipeline
 from common.data import Labelled, Splits
+from common.feed import feed
 from common.runs import beats, summary
 from common.setup import UsageError, load_checkpoint, save_checkpoint
 from hw2 import p2_augmentation, p2_cleaning, p2_data, p2_evaluate, p2_final, p2_models, p2_ours, p2_suspects, p2_synthetic, p2_tables
-from hw2.p2_recipes import OURS
+from hw2.p2_recipes import OURS, TABLE
 
 CPU = setup.Runtime(torch.device("cpu"), False)
 
@@ -62,11 +66,42 @@ def test_augmentation_table_has_all_rows_and_resumes(cifar, tmp_path, capsys):
     assert capsys.readouterr().out.count("has ended") == 14
 
 
-def test_combined_set_is_larger_by_six_tenths():
-    larger = p2_data.enlarged(some(100), 1.6, 0)
-    counts = torch.tensor([int(name) for name in larger.train.names]).bincount()
-    assert len(larger.train) == 160 and counts.min() == 1 and counts.max() <= 3
-    assert torch.equal(larger.train.images[:, 0, 0, 0], torch.tensor([int(name) for name in larger.train.names]).byte())
+def test_combined_set_has_each_third_again():
+    scores = torch.arange(11.0).flip(0)
+    train = p2_data.combined(p2_suspects.without(some(11), scores, 1)).train  # ten are left: thirds of three
+    assert train.names == list("0123456789012345") and train.part.tolist() == [0] * 10 + [1] * 3 + [2] * 3
+    assert train.images[:, 0, 0, 0].tolist() == list(map(int, train.names)) and train.target.tolist() == list(map(int, train.names))
+    assert train.take(torch.tensor([11, 2, 15])).part.tolist() == [1, 0, 2]
+
+
+@pytest.mark.parametrize(("ranks", "workers"), [(1, 0), (1, 2), (2, 0)])
+def test_each_image_of_the_combined_set_gets_its_parts_pipeline(monkeypatch, ranks, workers):
+    train, seen = p2_data.combined(some(30)).train, []
+    paint = [Pipeline(PerImage(lambda image, part=part: torch.cat([image[:1], torch.full_like(image[:2], part)]))) for part in range(3)]
+    pipeline = Pipeline(ByPart(tuple(paint)), Crop(4))
+    runtime = setup.Runtime(torch.device("cpu"), False, workers)
+    monkeypatch.setattr(data, "world_size", lambda: ranks)
+    for rank in range(ranks):
+        monkeypatch.setattr(data, "rank", lambda rank=rank: rank)
+        walk = data.batches(len(train), 10, torch.Generator().manual_seed(0), pipeline.draws)
+        for images, target, _ in feed(train, pipeline, classification.with_parts(walk, train), runtime):
+            assert torch.equal(images[:, 0, 9, 9] % 10, target)
+            seen += list(zip(images[:, 0, 9, 9].tolist(), images[:, 1, 9, 9].tolist(), strict=True))
+    assert sorted(seen) == sorted([(i, 0) for i in range(30)] + [(i, 1) for i in range(10)] + [(i, 2) for i in range(10, 20)])
+
+
+def test_a_training_tells_the_parts_apart(tmp_path):
+    """By a network that sees what each part's pipeline makes of an image: learnt from images whose label is their part."""
+    black, white = (PerImage(lambda image, value=value: torch.full_like(image, value)) for value in (0, 255))
+    recipe = replace(TABLE, network="lenet", epochs=20, batch_size=10, augment=(ByPart((Pipeline(black), Pipeline(white))),))
+    part = torch.arange(40) % 2
+    split = Labelled(torch.zeros(40, 3, 32, 32, dtype=torch.uint8), part, [""] * 40, part)
+    model = torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(), torch.nn.Linear(3, 2))
+    args = argparse.Namespace(seed=0, resume=False)
+    history = classification.train(
+        model, recipe, Splits("made", split, split), p2_data.NORMALISED, tmp_path, {"precision": "fp32"}, CPU, args
+    )
+    assert history[-1]["train_accuracy"] == 1
 
 
 def test_spread_decides_who_wins():
