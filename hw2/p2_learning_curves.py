@@ -5,9 +5,9 @@ and 9, final loss 0.012 and 0.011 (training), 0.0108 and 0.0104 (validation). Th
 number of images, so the mean per image over the batch size; both are given. The batches were of 128, not of the starter's 16: each wrong
 image costs at least ln 2, so 44.9 % accuracy costs 0.38 per image or more, and 16 * 0.012 is 0.19; 128 * 0.012 is 1.54.
 
-How the report changed its training images is not stated. Here they are cropped and flipped or, with `--combined`, 2.3's combined set; each
-form writes eight plots, results/cv22-2.1.{json,png} or results/cv22-2.1-combined.{json,png}. The one that is run later says in a table which
-of them is nearer to the report's training accuracies.
+How the report changed its training images is not stated. Here they are cropped and flipped or, with `--combined`, 2.3's combined set. Each
+form writes eight plots, results/cv22-2.1.{json,png} or results/cv22-2.1-combined.{json,png}; the one that is run later says in a table
+which of them is nearer to the report's training accuracies.
 
     python hw2/p2_learning_curves.py [--combined]
 """
