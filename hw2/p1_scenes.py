@@ -97,8 +97,8 @@ def draw(confusions: dict[str, Tensor], accuracy: dict[str, float]):
 def error_shares(confusion: Tensor) -> dict[str, float]:
     """How rooms and outdoor scenes are confused.
 
-    Of the errors of indoor rooms, and of outdoor scenes, the share that stays there; of the outdoor images the shares that are not recognised
-    and that are called indoor.
+    Of the errors of indoor rooms, and of outdoor scenes, the share that stays there; of the outdoor images the shares not recognised and
+    called indoor.
     """
     indoor = torch.tensor([name in INDOOR for name in CLASSES])
     errors = confusion.double() - torch.diag(confusion.diagonal()).double()
