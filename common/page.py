@@ -32,7 +32,7 @@ REPORTS = {  # in the order of the page
     "f22b": "Deep Learning for Computer Vision, fall 2022, second report",
     "f23": "Deep Learning for Computer Vision, fall 2023",
     "cv22": "Computer Vision, spring 2022",
-    "hw1-p1": "our own model of 50 classes, from random weights",
+    "hw1-p1": "our own models of 50 classes",
     "hw1-p2": "our own model of satellite tiles, from random weights",
     "hw2-p2": "our own model of CIFAR-10 mini, from random weights",
 }
