@@ -248,7 +248,7 @@ def test_a_frozen_backbone_stays_and_settings_share_the_classifier(drawn, tmp_pa
         head = model if setting in "DE" else model.classifier
         widths = [(one.in_features, one.out_features) for one in head if isinstance(one, nn.Linear)]
         assert type(head) is p3_models.Classifier and widths == [(512, 1000), (1000, 500), (500, 10)]
-        assert [type(one).__name__ for one in head[:4]] == ["Linear", "BatchNorm1d", "ReLU", "Dropout"] and head[3].p == 0.2
+        assert [type(one).__name__ for one in list(head)[:4]] == ["Linear", "BatchNorm1d", "ReLU", "Dropout"] and head[3].p == 0.2
         assert (seen.train.images.ndim == 2) == (setting in "DE")
 
 
@@ -265,10 +265,8 @@ def test_the_table_says_where_its_backbones_come_from(drawn, trained):
     assert backbones["ssl"]["after the last epoch"]["epoch"] == 1 and backbones["ssl"]["digest"] != backbones["sl"]["digest"]
     origins = [row["weights"] for row in found["rows"].values()]
     assert origins[0] == "none" and found["weights"].startswith("A: none; B: supervised, backbone.pth (")
-    assert (
-        origins[1] == origins[3] == f"supervised, backbone.pth ({backbones['sl']['digest']}), small trained here on synthetic (54 images)"
-    )
-    assert origins[2] == f"self-supervised, backbone.pth ({backbones['ssl']['digest']}), small trained here on synthetic (60 images)"
+    assert origins[1] == origins[3] == f"supervised, backbone.pth ({backbones['sl']['digest']}), small trained here on p3_data (54 images)"
+    assert origins[2] == f"self-supervised, backbone.pth ({backbones['ssl']['digest']}), small trained here on p3_data (60 images)"
     assert "network small, not resnet50" in found["deviations"]
     assert f"D, E: trains {p3_recipes.ON_FEATURES}, not {p3_recipes.CLASSIFIER_ONLY}" in found["deviations"]
     assert f"C, E: --ssl backbone.pth ({backbones['ssl']['digest']})" in found["deviations"]
