@@ -375,7 +375,9 @@ class Resize:
     def __call__(self, images: Tensor, u: Tensor) -> Tensor:
         if images.shape[2:] == (self.size, self.size):
             return images
-        return F.interpolate(images.float(), (self.size, self.size), mode="bilinear", antialias=True, align_corners=False)
+        shrinks = self.size < max(images.shape[2:])  # enlarged images have nothing to smooth, and are ready sooner channels last
+        images = images.to(torch.float32, memory_format=torch.contiguous_format if shrinks else torch.channels_last)
+        return F.interpolate(images, (self.size, self.size), mode="bilinear", antialias=shrinks, align_corners=False)
 
 
 @dataclass(frozen=True)

@@ -1,17 +1,27 @@
-"""run_all.sh: selection, failures, and what it says when something is missing. Scripts are stood in for by a fake python."""
+"""run_all.sh: selection, failures, and what it says when something is missing. A fake python stands in for the scripts, but in one test."""
 
 import contextlib
+import importlib
+import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
+from common import synthetic
+from common.files import file_digest
 from common.setup import ROOT
+from hw1 import p3_data, p3_recipes
+from hw2 import p2_final, p2_models, p2_ours, p2_recipes
+from hw2 import p2_synthetic as cifar_synthetic
 
 SCRIPTS = re.findall(r"^\S+ *\|.*\| *(\S+\.py)", (ROOT / "run_all.sh").read_text(), flags=re.MULTILINE)
 
@@ -65,6 +75,44 @@ def test_the_long_form_makes_the_list_of_dirty_images_before_what_leaves_them_ou
     calls = run_all(clone, "--full")[1]
     places = {call.split(" --out")[0]: place for place, call in enumerate(calls)}
     assert places["hw2/p2_final.py --model best"] < places["hw1/p3_ssl_pretrain.py --supervised"] < places["hw1/p3_ssl_finetune.py"]
+
+
+@pytest.fixture
+def shortened(tmp_path, monkeypatch) -> Path:
+    """A --data folder with a little of what stands in for problem 3's data, for which the recipes are cut to an epoch or two."""
+    synthetic.draw_p1(tmp_path / "data/hw1_data/p1_data", 2, 1)
+    cifar_synthetic.draw_cifar(tmp_path / "data/hw2_data/p2_data", 100, 20, 10)
+    for module in (p2_final, p2_ours):
+        monkeypatch.setattr(module, "OURS", replace(p2_recipes.OURS, network="whitened", epochs=1, batch_size=40))
+    monkeypatch.setitem(p2_models.NETWORKS, "whitened", lambda: p2_models.Whitened(widths=(4, 4, 4)))
+    monkeypatch.setitem(p3_recipes.SMALL, "network", "small")
+    for recipe, changes in p3_recipes.STAND_INS.items():
+        monkeypatch.setitem(p3_recipes.STAND_INS, recipe, changes | {"epochs": 2, "hidden": 64})
+    return tmp_path / "data"
+
+
+def test_the_long_form_of_items_that_build_on_each_other_runs_twice(shortened, tmp_path):
+    out, lists = tmp_path / "out", []
+    options = ["--full", "--dry-run", "--only", "f23-2.2", "--data", shortened, "--out", out]
+    printed = subprocess.run(["bash", ROOT / "run_all.sh", *options], capture_output=True, text=True, check=True).stdout
+    found = []
+    for _ in range(2):
+        for line in printed.splitlines():
+            _, script, *words = shlex.split(line)
+            module = importlib.import_module(".".join(Path(script).relative_to(ROOT).with_suffix("").parts))
+            module.main(module.parse_args(words))
+        found.append({path.name: json.loads(path.read_text()) for path in out.glob("*.json")})
+        lists.append(file_digest(out / "checkpoints/hw2-p2-best/dropped.csv"))
+    first, second = found
+    assert first.keys() == second.keys() == {"hw2-p2-best.json", "f23-2.1.json", "f23-2.2.json"}
+    for name, result in first.items():
+        assert [result[key] for key in ("data", "reproduced", "settings")] == [
+            second[name][key] for key in ("data", "reproduced", "settings")
+        ]
+    backbone = first["f23-2.2.json"]["settings"]["B"]["backbone"]["settings"]
+    assert lists == [backbone["list of images left out"]] * 2
+    assert backbone["data"]["name"] == first["f23-2.2.json"]["data"]["name"] == p3_data.STAND_INS
+    assert backbone["data"]["train"] + backbone["data"]["validation"] == 100 - round(p2_ours.DIRTY_SHARE * 98)
 
 
 def test_patterns(clone):
