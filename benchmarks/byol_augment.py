@@ -1,4 +1,4 @@
-"""Speed of BYOL's augmentation (f23 2.1: colours, greyscale, flip, blur, normalise), images per second on one thread, in turns in one run.
+"""Speed of BYOL's augmentation (f23 2.1: colours, greyscale, flip, blur, resize, normalise), images per second on one thread, in turns.
 
 Ours, a batch at a time with an own draw for each image, against torchvision's transforms called for each image, on tensors and on PIL
 images, and against kornia's batched ones where kornia is installed (kornia 0.8 draws the order of the colour changes once a batch).
@@ -11,6 +11,7 @@ import statistics
 import sys
 import time
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -21,42 +22,44 @@ from torchvision.transforms.functional import to_pil_image
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 
 from common import cli
-from common.augment import IMAGENET_MEAN, IMAGENET_STD, Pipeline
-from hw1.p3_recipes import CROPPED, STATED
+from common.augment import IMAGENET_MEAN, IMAGENET_STD
+from hw1.p3_recipes import PRETRAIN
 
 BATCH, SECONDS = 100, 2.0
+SIZES = ((32, 32), (84, 128))  # of the images, and of what the network sees: the stand-ins' and the course's
 
 
-def per_image(crop: int, to_tensor: list) -> transforms.Compose:
-    """torchvision's form of the same; `crop` is the size of random resized crops, 0 for none."""
+def per_image(size: int, crop: bool, to_tensor: list) -> transforms.Compose:
+    """torchvision's form of the same; `crop` for random resized crops."""
     jitter = transforms.RandomApply([transforms.ColorJitter(0.8, 0.8, 0.2)], 0.3)
     blur = transforms.RandomApply([transforms.GaussianBlur(3, (1.0, 2.0))], 0.2)
-    place = [transforms.RandomResizedCrop(crop)] if crop else []
+    place = transforms.RandomResizedCrop(size) if crop else transforms.Resize(size)
     normalise = [*to_tensor, transforms.Normalize(IMAGENET_MEAN, IMAGENET_STD)]
-    return transforms.Compose([jitter, transforms.RandomGrayscale(0.2), transforms.RandomHorizontalFlip(), blur, *place, *normalise])
+    return transforms.Compose([jitter, transforms.RandomGrayscale(0.2), transforms.RandomHorizontalFlip(), blur, place, *normalise])
 
 
-def kornia_form(crop: int) -> nn.Module | None:
+def kornia_form(size: int, crop: bool) -> nn.Module | None:
     """kornia's form of the same, None if it is not installed."""
     try:
         import kornia.augmentation as kornia
     except ImportError:
         return None
-    place = [kornia.RandomResizedCrop((crop, crop))] if crop else []
+    place = kornia.RandomResizedCrop((size, size)) if crop else kornia.Resize((size, size))
     return nn.Sequential(
         kornia.ColorJitter(0.8, 0.8, 0.2, p=0.3),
         kornia.RandomGrayscale(p=0.2),
         kornia.RandomHorizontalFlip(),
         kornia.RandomGaussianBlur((3, 3), (1.0, 2.0), p=0.2),
-        *place,
+        place,
         kornia.Normalize(torch.tensor(IMAGENET_MEAN), torch.tensor(IMAGENET_STD)),
     )
 
 
-def competitors(images: Tensor, crop: int) -> dict:
+def competitors(images: Tensor, size: int, crop: bool) -> dict:
     """Each form as a function that augments the whole batch once."""
-    ours, tensors = Pipeline(*(CROPPED if crop else STATED)), per_image(crop, [transforms.ConvertImageDtype(torch.float)])
-    pil, pictures, scaled, batched = per_image(crop, [transforms.ToTensor()]), [*map(to_pil_image, images)], images / 255, kornia_form(crop)
+    ours = replace(PRETRAIN, image_size=size, resized_crop=crop).train_pipeline(0)
+    tensors, pil = (per_image(size, crop, [one]) for one in (transforms.ConvertImageDtype(torch.float), transforms.ToTensor()))
+    pictures, scaled, batched = [*map(to_pil_image, images)], images / 255, kornia_form(size, crop)
     forms = {
         "ours": lambda: ours(images, torch.rand(len(images), ours.draws)),
         "torchvision, tensors": lambda: torch.stack([tensors(image) for image in images]),
@@ -78,9 +81,9 @@ def main(args: argparse.Namespace) -> None:
     """Print the medians and our ratio to each other form, round by round."""
     torch.set_num_threads(1)
     warnings.filterwarnings("ignore")  # kornia's deprecations
-    for size in (32, 128):
-        images = torch.randint(0, 256, (BATCH, 3, size, size), dtype=torch.uint8)
-        forms = competitors(images, size * args.crop)
+    for side, size in SIZES:
+        images = torch.randint(0, 256, (BATCH, 3, side, side), dtype=torch.uint8)
+        forms = competitors(images, size, args.crop)
         for form in forms.values():
             form()
         rounds = [{name: rate(form) for name, form in forms.items()} for _ in range(args.rounds)]
@@ -88,7 +91,7 @@ def main(args: argparse.Namespace) -> None:
             speed = statistics.median(once[name] for once in rounds)
             ratios = sorted(once["ours"] / once[name] for once in rounds)
             times = f"{statistics.median(ratios):.1f} ({ratios[0]:.1f}-{ratios[-1]:.1f})"
-            print(f"{size} px, {name}: {speed:,.0f} images/s; ours is {times} times as fast")
+            print(f"{side} to {size} px, {name}: {speed:,.0f} images/s; ours is {times} times as fast")
 
 
 if __name__ == "__main__":

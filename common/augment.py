@@ -337,27 +337,28 @@ class Sometimes:
 
 
 @dataclass(frozen=True)
-class OneOf:
-    """One of several pipelines for each image; `choices` are (share, pipeline), shares of any sum."""
+class ByPart:
+    """To each image the pipeline of its part of the training images, the first operation of a pipeline.
 
-    choices: tuple[tuple[float, "Pipeline"], ...]
+    The part, 0, 1, ..., stands in the place of the image's first draw (see Labelled.part); a draw, which is below 1, is part 0.
+    """
+
+    pipelines: tuple["Pipeline", ...]
 
     @property
     def draws(self) -> int:
-        """One for the choice, and as many as the longest pipeline needs."""
-        return 1 + max(pipeline.draws for _, pipeline in self.choices)
+        """One for the part, and as many as the longest pipeline needs."""
+        return 1 + max(pipeline.draws for pipeline in self.pipelines)
 
     @property
     def on_cpu(self) -> bool:
         """Whether one of the pipelines is."""
-        return any(on_cpu(operation) for _, pipeline in self.choices for operation in pipeline.operations)
+        return any(on_cpu(operation) for pipeline in self.pipelines for operation in pipeline.operations)
 
     def __call__(self, images: Tensor, u: Tensor) -> Tensor:
-        shares = torch.tensor([share for share, _ in self.choices])
-        which = torch.bucketize(u[:, 0].contiguous(), shares.cumsum(0)[:-1] / shares.sum(), right=True)
-        images = images.clone()
-        for number, (_, pipeline) in enumerate(self.choices):
-            rows = (which == number).nonzero()[:, 0]
+        part, images = u[:, 0].long(), images.clone()
+        for number, pipeline in enumerate(self.pipelines):
+            rows = (part == number).nonzero()[:, 0]
             if len(rows):
                 chosen = beside(rows, images)
                 images[chosen] = pipeline(images[chosen], u[rows, 1 : 1 + pipeline.draws])
@@ -374,7 +375,9 @@ class Resize:
     def __call__(self, images: Tensor, u: Tensor) -> Tensor:
         if images.shape[2:] == (self.size, self.size):
             return images
-        return F.interpolate(images.float(), (self.size, self.size), mode="bilinear", antialias=True, align_corners=False)
+        shrinks = self.size < max(images.shape[2:])  # enlarged images have nothing to smooth, and are ready sooner channels last
+        images = images.to(torch.float32, memory_format=torch.contiguous_format if shrinks else torch.channels_last)
+        return F.interpolate(images, (self.size, self.size), mode="bilinear", antialias=shrinks, align_corners=False)
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,7 @@ REPORTS = {  # in the order of the page
     "f22b": "Deep Learning for Computer Vision, fall 2022, second report",
     "f23": "Deep Learning for Computer Vision, fall 2023",
     "cv22": "Computer Vision, spring 2022",
-    "hw1-p1": "our own model of 50 classes, from random weights",
+    "hw1-p1": "our own models of 50 classes",
     "hw1-p2": "our own model of satellite tiles, from random weights",
     "hw2-p2": "our own model of CIFAR-10 mini, from random weights",
 }
@@ -41,7 +41,9 @@ BADGES = {
     "quick run": "a small version of the experiment: fewer images, steps or epochs than the report's",
     "other settings": "the run differs from the report in the settings that its section names",
     "weights: none": "the networks started from random weights",
+    "training pictures": "what is shown are pictures that the network was trained on, not the report's",
 }
+TRAINED_ON = "pictures that the network was trained on"  # the deviation of such a result
 MARKS = {True: ("✓", "yes", "holds"), False: ("✗", "no", "does not hold"), None: ("?", "muted", "not decided")}
 SHAPES = {  # of the fields that are taken apart; the others may hold any JSON value
     "item": str,
@@ -139,7 +141,8 @@ def summary(value, most: int | None = None) -> str:
 def badges(content: dict) -> list[str]:
     """What a reader must know before the numbers: those of BADGES that apply."""
     quick = content.get("quick") is True
-    applies = (is_synthetic(content), quick, bool(content.get("deviations")) and not quick, content.get("weights") == "none")
+    deviations = content.get("deviations", [])
+    applies = (is_synthetic(content), quick, bool(deviations) and not quick, content.get("weights") == "none", TRAINED_ON in deviations)
     return [badge for badge, holds in zip(BADGES, applies, strict=True) if holds]
 
 

@@ -291,8 +291,11 @@ def beats(better: dict[str, float], worse: dict[str, float]) -> bool | None:
     return better["validation"] - worse["validation"] > spread
 
 
-def curves(histories: dict[str, list[dict]], numbers: tuple[str, ...], title: str):
-    """`numbers` ('loss', 'accuracy', ...) over the epochs, one panel each; a line for each split of each training, named by the keys."""
+def curves(histories: dict[str, list[dict]], numbers: tuple[str, ...], title: str, notes: dict[str, str] | None = None):
+    """`numbers` ('loss', 'accuracy', ...) over the epochs, one panel each; a line for each split of each training, named by the keys.
+
+    `notes` are words for the legend by line: {'train_loss': 'with label smoothing'}.
+    """
     figure, grid = drawing.new_figure(1, len(numbers), height=3.6)
     for axes, number in zip(grid[0], numbers, strict=True):
         for name, history in histories.items():
@@ -300,7 +303,8 @@ def curves(histories: dict[str, list[dict]], numbers: tuple[str, ...], title: st
             for split in ("train", "validation"):
                 if f"{split}_{number}" in history[0]:
                     values = [epoch[f"{split}_{number}"] for epoch in history]
-                    axes.plot(epochs, values, marker="o" if len(epochs) < 12 else None, label=f"{name} {split}".strip())
+                    words = f"{name} {split} {(notes or {}).get(f'{split}_{number}', '')}".strip()
+                    axes.plot(epochs, values, marker="o" if len(epochs) < 12 else None, label=words)
         axes.set_ylabel(number)
         drawing.epoch_axis(axes)
         axes.legend()

@@ -116,7 +116,7 @@ def deviations(full, settings: dict) -> list[str]:
     """In words, what a training, or with `seeds` several, does otherwise than the `full` recipe: other values, weights or seeds."""
     recipe, weights, started = full.settings(), settings.get("weights", "none"), "default" if full.pretrained else "none"
     before = {name: value for name, value in recipe.items() if name in settings and name not in TOLD_APART}
-    words = [f"{name} {settings[name]}, not {value}" for name, value in before.items() if settings[name] != value]
+    words = [f"{name} {', not '.join(told_apart(settings[name], value))}" for name, value in before.items() if settings[name] != value]
     if weights != started:
         words.append(f"{WEIGHTS[weights]} weights" if weights in WEIGHTS else f"weights of {weights}")
         words[-1] += f", not {WEIGHTS[started]} ones"
@@ -124,6 +124,12 @@ def deviations(full, settings: dict) -> list[str]:
     if not set(usual) <= set(seeds):
         words.append(f"seed {', '.join(map(str, seeds))}, not {', '.join(map(str, usual))}")
     return words
+
+
+def told_apart(value, other) -> list[str]:
+    """Two different settings as text: fractions with four significant digits, or with all where four would show them alike."""
+    short = [f"{each:.4g}" if isinstance(each, float) else str(each) for each in (value, other)]
+    return short if short[0] != short[1] else [str(value), str(other)]
 
 
 def run_folder(runtime: setup.Runtime, name: str, data: str, changed: dict) -> Path:

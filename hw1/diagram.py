@@ -147,6 +147,7 @@ def _arrow(axes: Axes, *points: tuple[float, float], dashed: bool = False) -> No
 
 def _write(axes: Axes, lines: list[str], x: float, top: float, ha: str = "left", bold: int = 0) -> None:
     for i, line in enumerate(lines):
+        line = line.replace("\u00a0", " ")  # matplotlib 3.11 has no glyph for the space that does not break
         look = {"size": 9.5, "weight": "bold"} if i < bold else {"size": 8.5}
         axes.text(x, top + LINE * (i + 0.45), line, ha=ha, va="center", zorder=3, **look)
 

@@ -25,7 +25,7 @@ class Embedding:
 
 
 def checkpoints(args: argparse.Namespace, data: dict) -> list[Path]:
-    """The checkpoints of the kept epochs of a training on `data`, in order. Raises UsageError that says which command makes them."""
+    """The checkpoints of the figures' epochs of a training on `data`, in order. Raises UsageError that says which command makes them."""
     folder = args.run or p1_recipes.run_folder(args, data["name"])
     run = results.read_json(folder / "run.json")
     if "checkpoints" not in run:
@@ -34,6 +34,18 @@ def checkpoints(args: argparse.Namespace, data: dict) -> list[Path]:
     if different := [f"{trained_on[key]}, not on {data[key]}" for key in ("name", "digest") if trained_on[key] != data[key]]:
         raise setup.UsageError(f"{folder} was trained on {different[0]}; give the same --data")
     return listed_files(folder / "run.json", run["checkpoints"], folder)
+
+
+MIXED = {"silhouette": 0.0, "10-NN accuracy": 0.5}  # the classes are mixed in a plane where both numbers are below these
+
+
+def mixed(measured: dict[str, float]) -> bool:
+    """Whether the classes are mixed in a plane, by its `separation`.
+
+    A silhouette below 0: the average image lies nearer to the points of another class than to those of its own. But classes that are long
+    or in two parts have that too, side by side; so most images must also have another class around them: a 10-NN accuracy below 0.5.
+    """
+    return all(measured[name] < limit for name, limit in MIXED.items())
 
 
 def refuse_few(split: Labelled, least: int) -> None:

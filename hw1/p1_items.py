@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from common import figures, metrics, results, runs, setup
-from common.architecture import describe
+from common.architecture import describe, stages
 from common.data import Labelled
 from hw1 import p1_models, p1_recipes
 from hw1.p1_recipes import Recipe
@@ -17,9 +17,17 @@ from hw1.p1_recipes import Recipe
 STATED = {  # by report, what its items 1.3 and 1.4 say; names as in Recipe.settings()
     "f22a": {"optimiser": "sgd", "lr": 0.01, "momentum": 0.9, "weight_decay": 1e-4, "schedule": "constant", "label_smoothing": 0.0},
     "f22b": {"optimiser": "sgd", "lr": 0.1, "momentum": 0.9, "weight_decay": 2e-5, "schedule": "cosine", "label_smoothing": 0.1}
-    | {"batch_size": 128},
+    | {"batch_size": 128, "transforms": "AutoAugment, then random erasing"},
     "f23": {"optimiser": "adam", "lr": 1e-4, "schedule": "warm_up_then_linear", "batch_size": 32, "validation_batch": 20}
-    | {"image_size": 224, "keep": "loss"},
+    | {"image_size": 224, "keep": "loss"}
+    | {"transforms": "Resize 224, horizontal flip 0.5, rotation 10 degrees, ImageNet normalisation"},
+}
+STATED_LAYERS = {  # by network, the stages that its report describes layer by layer, and how
+    "small_cnn": (
+        ("group1", "group2", "fc"),
+        "2 groups of convolution, batch norm, ReLU, max pool; 3 linear layers with 2 ReLU",
+    ),
+    "resnet18_mlp": (("fc",), "in place of the last layer an MLP of 3 linear layers with 2 ReLU and 2 dropout 0.2"),
 }
 STATED_EPOCHS = {("f22a", "A"): 90, ("f22a", "B"): 200, ("f22b", "A"): 50, ("f22b", "B"): 20, ("f23", "A"): 100, ("f23", "B"): 100}
 REPORTED_OURS = {
@@ -58,7 +66,7 @@ def write_ours(args: argparse.Namespace, runtime: setup.Runtime, run: dict, grad
         runtime,
         f"hw1-p1 {args.model}",
         title,
-        figures={"": runs.curves({"": run["history"]}, ("loss", "accuracy"), title)},
+        figures={"": curves(run, title)},
         reported={"accuracy": REPORTED_OURS[args.model]},
         reproduced=reproduced,
         claims=[],
@@ -93,10 +101,32 @@ def write_accuracy(args: argparse.Namespace, runtime: setup.Runtime, data: dict)
 
 
 def setting_rows(report: str, model: str, run: dict) -> tuple[dict, dict]:
-    """What the report states of a model's training and what the run did, under the same names."""
+    """What the report states of a model's training and layers and what the run did, under the same names."""
     stated = {"epochs": STATED_EPOCHS[report, model], **STATED[report], "weights": "none" if model == "A" else "ImageNet"}
-    done = {name: run["settings"][name] for name in stated}
-    return stated, done | ({"weights": "ImageNet"} if done["weights"] == "default" else {})
+    done = {name: run["settings"][name] for name in stated} | curve_notes(run["settings"])
+    done |= {"weights": "ImageNet"} if done["weights"] == "default" else {}
+    network = run["settings"]["network"]
+    if network in STATED_LAYERS:
+        stated["layers"], done["layers"] = STATED_LAYERS[network][1], layers(network)
+    return stated, done
+
+
+def layers(network: str) -> str:
+    """The layers, in order, of those stages of a network that its report describes."""
+    found = stages(p1_models.build(network), torch.zeros(1, 3, 32, 32))
+    return "; ".join(stage.text for stage in found if stage.name in STATED_LAYERS[network][0])
+
+
+def curve_notes(settings: dict) -> dict[str, str]:
+    """In what the loss that a training minimises differs from the validation's, which is the plain cross entropy; {} if in nothing."""
+    extra = [f"{name.replace('_', ' ')} {settings[name]}" for name in ("label_smoothing", "mixup") if settings.get(name)]
+    return {"training loss": f"with {' and '.join(extra)}", "validation loss": "without"} if extra else {}
+
+
+def curves(run: dict, title: str):
+    """A run's learning curve; its legend says in what the two losses differ."""
+    notes = dict(zip(("train_loss", "validation_loss"), curve_notes(run["settings"]).values(), strict=False))
+    return runs.curves({"": run["history"]}, ("loss", "accuracy"), title, notes)
 
 
 @setup.on_rank_zero
@@ -104,13 +134,12 @@ def write_model_a(args: argparse.Namespace, runtime: setup.Runtime, run: dict) -
     """Item 1.3: model A's settings beside the report's, and its learning curve."""
     reported, reproduced = setting_rows(args.report, "A", run)
     title = f"model A's implementation: {run['settings']['network']}"
-    figure = runs.curves({"": run["history"]}, ("loss", "accuracy"), f"{args.report} model A")
     results.write_result(
         args,
         runtime,
         f"{args.report} 1.3",
         title,
-        figures={"": figure},
+        figures={"": curves(run, f"{args.report} model A")},
         reported=reported,
         reproduced=reproduced,
         claims=[],
@@ -135,7 +164,7 @@ def write_model_b(args: argparse.Namespace, runtime: setup.Runtime, run: dict) -
         f"{args.report} 1.4",
         "model B's implementation, against A",
         figures={
-            "": runs.curves({"": run["history"]}, ("loss", "accuracy"), f"{args.report} model B"),
+            "": curves(run, f"{args.report} model B"),
             "-differences": figures.table(table["rows"], table["header"], [0.19, 0.36, 0.45], table["title"]),
         },
         reported=reported | {"compared": COMPARED[args.report]},

@@ -71,6 +71,27 @@ def up_sampling(root: Record, model: nn.Module) -> str:
     return f"bilinear interpolation by {last.output[-1] // last.input[-1]}"
 
 
+def head_claims(stages: list[architecture.Stage]) -> list[dict]:
+    """What f22b says of its model B's head and of the layer that it adds, read from the network's stages, with what was found there."""
+    head = next(stage for stage in stages if stage.name.endswith("classifier"))
+    first, *between, last = head.text.split(" · ")
+    wanted = len(between) == 3 and between[:2] == ["batch norm", "ReLU"] and between[2].startswith("dropout")
+    convs = [stage for stage in stages[stages.index(head) + 1 :] if stage.kind == "conv"]
+    added = [f"{stage.text} of {stages[stage.sources[0]].output[0]}" for stage in convs]
+    return [
+        {
+            "claim": "B's head has batch norm, ReLU and dropout between its two convolutions",
+            "holds": wanted and all(layer.startswith("conv") for layer in (first, last)),
+            "found": head.text,
+        },
+        {
+            "claim": "after it comes one more point-wise convolution, from 21 to 7",
+            "holds": added == ["conv 1×1, 7 of 21"],
+            "found": "; ".join(added) or "none",
+        },
+    ]
+
+
 def difference_claims(report: str, a: dict, b: dict) -> list[dict]:
     """What the reports say of B against A, measured on the modules."""
     claims = [{"claim": "B's backbone is a residual net, A's is not", "holds": b["residual blocks"] != "0" == a["residual blocks"]}]
@@ -97,13 +118,14 @@ def main(args: argparse.Namespace) -> dict:
     networks = {model: p2_recipes.RECIPES[args.report, model].network for model in "AB"}
     built = {model: p2_models.build(name).eval() for model, name in networks.items()}
     made_of = {model: describe(network, x) for model, network in built.items()}
+    stages = {model: architecture.stages(network, x) for model, network in built.items()}
+    claims = difference_claims(args.report, made_of["A"], made_of["B"]) + (head_claims(stages["B"]) if args.report == "f22b" else [])
     rows = [[name, made_of["A"][name], made_of["B"][name]] for name in made_of["A"]]
     table = {"title": "Differences, computed from the modules", "header": ["", *(f"{m}: {networks[m]}" for m in "AB")], "rows": rows}
     written = {}
     for number, model in enumerate("AB", 1):
-        stages = architecture.stages(built[model], x)
         second = {"tables": [table]} if model == "B" else {}
-        drawn = {"": diagram.draw(stages, f"{args.report} model {model}, {networks[model]}")}
+        drawn = {"": diagram.draw(stages[model], f"{args.report} model {model}, {networks[model]}")}
         if second:
             drawn["-differences"] = figures.table(rows, table["header"], [0.24, 0.36, 0.40], table["title"])
         written[model] = results.write_result(
@@ -113,8 +135,8 @@ def main(args: argparse.Namespace) -> dict:
             f"architecture of model {model}, {networks[model]}" + ", and its differences from A" * bool(second),
             figures=drawn,
             reported="figure",
-            reproduced={"parameters": sum(stage.parameters for stage in stages)},
-            claims=difference_claims(args.report, made_of["A"], made_of["B"]) if second else [],
+            reproduced={"parameters": sum(stage.parameters for stage in stages[model])},
+            claims=claims if second else [],
             data={},
             settings={"network": networks[model], "image_size": SIZE},
             **second,

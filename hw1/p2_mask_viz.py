@@ -1,6 +1,7 @@
 """hw1 problem 2, items 2.4 (f22a, f22b) and 3.4 (f23): masks of three validation tiles at an early, a middle and the final stage.
 
-Reported: a figure; f22a's mIoU at its stages 0.548221, 0.686392, 0.730315. Draws for each of 0013, 0062, 0104 (other data: the first three
+Reported: a figure; f22a's mIoU at its stages 0.548221, 0.686392, 0.730315. The last one is its item 2.3's, so its final stage is the kept
+model; the others' is the last epoch. Draws for each of 0013, 0062, 0104 (other data: the first three
 tiles) the image, the truth, and for each stage the predicted mask and the image with its regions tinted and their edges opaque; writes
 results/<item>.json, a PNG and a GIF for each tile. Needs p2_seg_train.py's checkpoints. With --image and --mask draws one overlay, as the
 course's viz_mask does, to OUT/<image>_overlay.png.
@@ -57,7 +58,8 @@ from hw1.p2_masks import CLASSES, COLOURS, overlay
 
 TILES = ("0013", "0062", "0104")
 REPORTED = {"f22a": {"early": 0.548221, "middle": 0.686392, "final": 0.730315}}
-STAGES = ("early", "middle", "final")
+FINAL_IS_KEPT = ("f22a",)  # reports whose final stage is the model of the item before
+STAGES = {3: ("early", "middle", "final"), 2: ("early", "final"), 1: ("final",)}  # by how many epochs there are
 
 
 def show(axes, pixels: np.ndarray, title: str) -> None:
@@ -94,19 +96,23 @@ def frame(image: np.ndarray, labels: np.ndarray, words: str) -> np.ndarray:
 
 
 def load_stages(args: argparse.Namespace, folder: Path, runtime: setup.Runtime) -> tuple[dict, list]:
-    """The run's numbers, and (an epoch's numbers, its network) for each kept epoch.
+    """The run's numbers, and (an epoch's numbers, its network) for each stage, in the order of the epochs.
 
+    Where the final stage is the kept model, the earlier stages are those that were trained before it.
     Raises UsageError that names the training command if the run is missing or not complete.
     """
     command = p2_recipes.train_command(args)
     run = results.read_json(folder / "run.json")
     if not run:
         raise UsageError(f"no finished training in {folder}; make it with: {command}")
-    stages = []
-    for path in listed_files(folder / "run.json", run["checkpoints"], folder):
+    stages, ends_kept = [], args.report in FINAL_IS_KEPT
+    for path in listed_files(folder / "run.json", run["checkpoints"] + ["best.pth"] * ends_kept, folder):
         model, state = p2_models.load_trained(path, runtime, f"make it with: {command}")
         training.refuse_other_run(path, state, run)
         stages.append((state["history"][-1], model))
+    if ends_kept:
+        *others, kept = stages
+        stages = [stage for stage in others if stage[0]["epoch"] < kept[0]["epoch"]] + [kept]
     return run, stages
 
 
@@ -132,17 +138,20 @@ def main(args: argparse.Namespace) -> dict:
         pixels = image.permute(1, 2, 0).numpy()
         drawn[f"-{tile}"] = draw_tile(tile, pixels, truth.numpy(), masks)
         moving[f"-{tile}"] = [frame(pixels, m, f"{tile}  epoch {n['epoch']}  mIoU {n['validation_miou']:.4f}") for n, m in masks]
-    miou = dict(zip(STAGES, (numbers["validation_miou"] for numbers, _ in stages), strict=False))
+    miou = dict(zip(STAGES[len(stages)], (numbers["validation_miou"] for numbers, _ in stages), strict=True))
+    ends_kept = args.report in FINAL_IS_KEPT
+    lacking = [f"reproduced / {stage}" for stage in STAGES[3] if ends_kept and stage not in miou]
     item = p2_recipes.item(args.report, 4)
     return results.write_result(
         args,
         runtime,
         item,
-        f"masks of {', '.join(tiles.names)} at {len(stages)} stages of model {args.model}",
+        f"masks of {', '.join(tiles.names)} at {len(stages)} stages of model {args.model}" + ", the final one the kept model" * ends_kept,
         figures=drawn,
         animations=moving,
         reported=REPORTED.get(args.report, "figure"),
         reproduced=miou | {"epochs": [numbers["epoch"] for numbers, _ in stages]},
+        missing=dict.fromkeys(lacking, f"the kept model is of epoch {stages[-1][0]['epoch']} already"),
         claims=[],
         data=run["settings"]["data"],
         weights=run["settings"]["weights"],

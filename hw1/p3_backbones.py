@@ -61,3 +61,15 @@ def load(path: Path | None, recipe) -> tuple[torch.nn.Module, int]:
 def origin_of(path: Path) -> dict:
     """What is known of how a backbone was made: its digest, and the backbone.json that p3_ssl_pretrain.py leaves beside it."""
     return {"file": path.name, "digest": p3_data.digest_or_none(path)} | results.read_json(path.with_name("backbone.json"))
+
+
+def in_words(setting: str, origin: dict) -> str:
+    """The weights that a setting starts from, `origin` as `origin_of` tells it: 'none', or of what kind, file, network and data."""
+    kind = KINDS[setting]
+    if kind == "none":
+        return "none"
+    words = f"{'self-supervised' if kind == 'ssl' else 'supervised'}, {origin['file']} ({origin['digest']})"
+    if not (settings := origin.get("settings")):
+        return words
+    data = settings["data"]
+    return f"{words}, {settings['network']} trained here on {data['name']} ({data.get('unlabelled') or data['train']:,} images)"

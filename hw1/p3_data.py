@@ -6,6 +6,7 @@ pre-training), and for Office-Home p1_data, its training images cut to as many a
 """
 
 import argparse
+import contextlib
 import csv
 from collections import Counter
 from dataclasses import dataclass, replace
@@ -14,7 +15,19 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from common.data import CIFAR_SIZE, Labelled, Splits, decode_folder, fitted, image_files, load_annotations, load_p1, locate, refuse
+from common.data import (
+    CIFAR_SIZE,
+    Labelled,
+    Splits,
+    decode_folder,
+    fitted,
+    image_files,
+    load_annotations,
+    load_p1,
+    locate,
+    read_image,
+    refuse,
+)
 from common.files import digest, file_digest, listed_files, read_csv, system_name, whole_number
 from common.setup import ROOT, UsageError, from_rank_zero, log, on_rank_zero
 from hw1 import p3_synthetic
@@ -23,6 +36,7 @@ LAYOUT = "hw1_data/p3_data"
 CIFAR, P1 = "hw2_data/p2_data", "hw1_data/p1_data"
 STAND_INS = "stand-ins: p2_data of hw2, p1_data"
 OFFICE_TRAIN = 3951  # Office-Home's training images in the course
+SAMPLE = 100  # images by which a set's own size is known
 SUFFIXES = (".jpg", ".jpeg", ".png")
 COLUMNS = ("id", "filename", "label")
 
@@ -61,9 +75,24 @@ def unlabelled_digest(source: Source) -> str:
 
 
 def load_unlabelled(source: Source, size: int) -> Tensor:
-    """The images to pre-train on, uint8 (N, 3, size, size); the stand-ins keep their 32 px."""
-    stand_in = source.name == STAND_INS
-    return decode_folder(unlabelled_files(source), CIFAR_SIZE if stand_in else size, fit=None if stand_in else fitted)
+    """The images to pre-train on, uint8 (N, 3, side, side).
+
+    Squares of one size, up to `size`, keep it, so that they can be blurred before they are resized; others are resized and cut to `size`.
+    """
+    files = unlabelled_files(source)
+    if source.name == STAND_INS:
+        return decode_folder(files, CIFAR_SIZE)
+    return decode_folder(files, min(own_side(files) or size, size), fit=fitted)
+
+
+def own_side(files: list[Path]) -> int | None:
+    """The side of a set of squares of one size, as the course's are; None if, of a hundred evenly over the set, some are otherwise."""
+    shapes = set()
+    for path in files[:: -(-len(files) // SAMPLE)]:
+        with contextlib.suppress(ValueError):  # who decodes them all names those that are damaged
+            shapes.add(tuple(read_image(path).shape[1:]))
+    height, width = shapes.pop() if len(shapes) == 1 else (0, None)
+    return width if height == width else None
 
 
 def load_target(source: Source, size: int) -> tuple[Splits, list[str]]:

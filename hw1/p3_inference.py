@@ -40,7 +40,7 @@ REMEDY = "make it with p3_ssl_pretrain.py and p3_ssl_finetune.py --setting C, or
 def build(settings: dict) -> p3_models.Transferred:
     """The network that a checkpoint's settings name."""
     backbone, dim = p3_models.build_backbone(settings["network"], settings["image_size"])
-    return p3_models.Transferred(backbone, dim, len(settings["classes"]))
+    return p3_models.Transferred(backbone, p3_models.Classifier(dim, len(settings["classes"])))
 
 
 def main(args: argparse.Namespace) -> dict[str, str]:

@@ -63,19 +63,33 @@ def check_features(model: nn.Module, image_size: int, dim: int) -> None:
 
 
 class Classifier(nn.Sequential):
-    """The same in all five settings: features (N, dim) brought to mean 0 and variance 1, then one linear layer."""
+    """f23's, the same in all five settings: features (N, dim) to 1000, 500 and the classes; batch norm, ReLU and dropout between."""
 
     def __init__(self, dim: int, classes: int):
-        super().__init__(nn.BatchNorm1d(dim, affine=False), nn.Linear(dim, classes))
+        super().__init__(*self._hidden(dim, 1000), *self._hidden(1000, 500), nn.Linear(500, classes))
+
+    @staticmethod
+    def _hidden(inputs: int, outputs: int) -> tuple[nn.Module, ...]:
+        return nn.Linear(inputs, outputs), nn.BatchNorm1d(outputs), nn.ReLU(inplace=True), nn.Dropout(0.2)
 
 
 class Transferred(nn.Module):
-    """A backbone and the classifier: images (N, 3, H, W) to logits (N, classes)."""
+    """A backbone and a classifier of its features: images (N, 3, H, W) to logits (N, classes).
 
-    def __init__(self, backbone: nn.Module, dim: int, classes: int):
+    A `fixed` backbone has no gradients, and its batch norms keep their statistics.
+    """
+
+    def __init__(self, backbone: nn.Module, classifier: nn.Module, fixed: bool = False):
         super().__init__()
-        self.backbone = backbone
-        self.classifier = Classifier(dim, classes)
+        self.backbone = backbone.requires_grad_(not fixed)
+        self.classifier = classifier
+        self.fixed = fixed
+
+    def train(self, mode: bool = True) -> "Transferred":
+        super().train(mode)
+        if self.fixed:
+            self.backbone.eval()
+        return self
 
     def forward(self, x: Tensor) -> Tensor:
         return self.classifier(self.backbone(x))

@@ -1,10 +1,15 @@
 """How the networks of hw1 problem 3 are trained: what f23 states, and our choice for the rest.
 
-Stated: the augmentation, Adam with learning rate 1e-4, batches of 100, ResNet-50; by the course 128 px and the same classifier in all
-settings. Chosen: epochs, everything of the supervised pre-training and of the fine-tuning. The report's colour jitter of three numbers is
-read as brightness, contrast and saturation. The stand-ins use a ResNet-18 at their images' 32 px; BYOL has eight epochs, as the nearest
-neighbours' accuracy no longer moves by then, and the supervised pre-training 0.05, because 0.1 diverged. The quick form has a network of
-four convolutions, and three labelled images of each class: with more the drawn classes are learnt as well without pre-training.
+Stated by the report or the code that its authors published: BYOL's augmentation in this order, on images of their own 84 px that are
+resized to 128 after the blur, Adam with learning rate 1e-4, batches of 100, ResNet-50; for the fine-tuning the schedule, augmentation and
+kept epoch of problem 1, batches of 20, and one classifier for all five settings. Chosen: BYOL's epochs, everything of the supervised
+pre-training. The report's colour jitter of three numbers is read as brightness, contrast and saturation. The augmentation is drawn for each
+image, where the BYOL library that the report used drew it once for a batch: its views then differ in the same way for all images.
+
+The stand-ins use a ResNet-18 at their images' 32 px; BYOL has eight epochs, as the nearest neighbours' accuracy no longer moves by then,
+and the supervised pre-training 0.05, because 0.1 diverged. Fine-tuning is shorter there, and settings D and E see each image once, not
+augmented, for all epochs. The quick form has a network of four convolutions, and three labelled images of each class: with more the drawn
+classes are learnt as well without pre-training.
 """
 
 import argparse
@@ -12,20 +17,24 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from common import classification, setup, training
-from common.augment import ColorJitter, Crop, Flip, GaussianBlur, Grayscale, Normalise, Pipeline, ResizedCrop, Sometimes
+from common.augment import ColorJitter, Crop, Flip, GaussianBlur, Grayscale, Normalise, Pipeline, Resize, ResizedCrop, Rotate, Sometimes
 from common.training import one_cycle
 from hw1 import p3_data
+from hw1.p1_recipes import warm_up_then_linear
 from hw1.p3_data import Source
 
 COLOURS = (Sometimes(0.3, ColorJitter(0.8, 0.8, 0.2)), Sometimes(0.2, Grayscale()))
 BLUR = Sometimes(0.2, GaussianBlur(3, (1.0, 2.0)))
-STATED = (*COLOURS, Flip(), BLUR, Normalise())
-CROPPED = (*COLOURS, BLUR, ResizedCrop(), Normalise())  # --crop: the original's crop in the place of Resize and CenterCrop
+FULL, CLASSIFIER_ONLY, ON_FEATURES = "full model", "classifier only", "classifier only, on features of images that are not augmented"
 
 
 @dataclass(frozen=True)
 class Recipe(classification.Recipe):
-    """One training; `network` is the backbone, `hidden` the width of BYOL's projector and predictor."""
+    """One training; `network` is the backbone, `hidden` the width of BYOL's projector and predictor.
+
+    `augment` runs on images of their own size before resizing. With `resized_crop` a random crop, which may be flipped, is resized, as in
+    the original BYOL; else the whole image. `trains` is FULL, CLASSIFIER_ONLY or ON_FEATURES.
+    """
 
     network: str = "resnet50"
     nesterov: bool = True
@@ -33,32 +42,44 @@ class Recipe(classification.Recipe):
     image_size: int = 128
     hidden: int = 4096
     augment: tuple = ()
+    resized_crop: bool = False
+    after_resize: tuple = ()
+    trains: str = FULL
 
     def train_pipeline(self, epoch: int) -> Pipeline:
-        """The augmentation of an epoch, counted from 0."""
-        return Pipeline(*self.augment)
+        """The augmentation of an epoch, counted from 0. Images are squares, so Resize and CenterCrop are Resize."""
+        if self.trains == ON_FEATURES:
+            return Pipeline()
+        size = ResizedCrop(size=self.image_size) if self.resized_crop else Resize(self.image_size)
+        return Pipeline(*self.augment, size, *self.after_resize, Normalise())
 
     def settings(self) -> dict:
         """Every hyper-parameter as plain JSON values."""
         return super().settings() | {"transforms": repr(self.train_pipeline(0))}
 
 
-PRETRAIN = Recipe(epochs=500, batch_size=100, optimiser="adam", lr=1e-4, augment=STATED)
+PRETRAIN = Recipe(epochs=500, batch_size=100, optimiser="adam", lr=1e-4, augment=(*COLOURS, Flip(), BLUR))
 SUPERVISED = Recipe(
-    epochs=30, batch_size=128, optimiser="sgd", lr=0.05, augment=(Crop(4), Flip(), Normalise()), weight_decay=5e-4, schedule=one_cycle
+    epochs=30, batch_size=128, optimiser="sgd", lr=0.05, after_resize=(Crop(4), Flip()), weight_decay=5e-4, schedule=one_cycle
 )
-FINETUNE = Recipe(  # settings A, B and C: backbone and classifier
-    epochs=30, batch_size=64, optimiser="adam", lr=5e-4, augment=(Crop(4), Flip(), Normalise()), schedule=one_cycle
+FINETUNE = Recipe(  # settings A, B and C
+    epochs=100,
+    batch_size=20,
+    optimiser="adam",
+    lr=1e-4,
+    schedule=warm_up_then_linear,
+    after_resize=(Flip(), Rotate(10)),
+    keep="loss",
 )
-CLASSIFIER = Recipe(epochs=30, batch_size=64, optimiser="adam", lr=5e-3, augment=(), schedule=one_cycle)  # D and E, on features
+CLASSIFIER = replace(FINETUNE, trains=CLASSIFIER_ONLY)  # D and E
 SMALL = {"network": "resnet18", "image_size": 32}  # for the stand-ins
-STAND_INS = {PRETRAIN: {"epochs": 8}, SUPERVISED: {"epochs": 15}, FINETUNE: {"epochs": 15}, CLASSIFIER: {"epochs": 15}}
+STAND_INS = {PRETRAIN: {"epochs": 8}, SUPERVISED: {"epochs": 15}, FINETUNE: {"epochs": 15}, CLASSIFIER: {"trains": ON_FEATURES}}
 FEW = {"epochs": 20, "batch_size": 10, "lr": 1e-3}
 QUICK = {
     PRETRAIN: {"epochs": 12, "batch_size": 50, "lr": 1e-3, "hidden": 512},
     SUPERVISED: {"epochs": 6},
     FINETUNE: FEW,
-    CLASSIFIER: FEW | {"lr": 1e-2},
+    CLASSIFIER: FEW | {"trains": ON_FEATURES},
 }
 QUICK_UNLABELLED, QUICK_LABELLED = 4000, (3, 100)  # images; training and validation images of each class
 
@@ -79,7 +100,7 @@ def adapt(recipe: Recipe, args: argparse.Namespace, source: Source) -> Recipe:
 def pretraining(args: argparse.Namespace, source: Source) -> Recipe:
     """BYOL's recipe."""
     recipe = adapt(PRETRAIN, args, source)
-    return replace(recipe, augment=CROPPED) if args.crop else recipe
+    return replace(recipe, augment=(*COLOURS, BLUR), resized_crop=True) if args.crop else recipe
 
 
 def run_folder(args: argparse.Namespace, name: str, source: Source) -> Path:

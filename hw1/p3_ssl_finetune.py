@@ -2,8 +2,8 @@
 
 Reported accuracy on Office-Home's validation images: A (no pre-training, full model) 0.3251, B (supervised backbone, full model) 0.4507,
 C (self-supervised backbone, full model) 0.4360, D (as B, the backbone fixed) 0.3325, E (as C, the backbone fixed) 0.2980. Ours is the mean
-over three seeds of the fine-tuning. Writes results/f23-2.2.{json,png}, and p3.pth of setting C in OUT/checkpoints/f23-2.2-C*/ for
-p3_inference.py; --resume skips trainings that have ended.
+over three seeds of the fine-tuning, each at the epoch of the lowest validation loss. Writes results/f23-2.2.{json,png}, and p3.pth of
+setting C in OUT/checkpoints/f23-2.2-C*/ for p3_inference.py; --resume skips trainings that have ended.
 
     python hw1/p3_ssl_finetune.py --setting all
 """
@@ -45,7 +45,7 @@ from common.data import Labelled, Splits
 from hw1 import p3_backbones, p3_data, p3_models, p3_recipes
 from hw1.p3_recipes import CLASSIFIER, FINETUNE
 
-FROZEN = "DE"
+RECIPES = dict.fromkeys("ABC", FINETUNE) | dict.fromkeys("DE", CLASSIFIER)
 NAMES = {
     "A": "A: no pre-training, full model",
     "B": "B: supervised, full model",
@@ -81,17 +81,18 @@ def as_features(splits: Splits, backbone: torch.nn.Module, runtime: setup.Runtim
     return replace(splits, train=feats(splits.train), validation=feats(splits.validation))
 
 
-def prepare(setting: str, path: Path | None, recipe, splits: Splits, classes: int, runtime: setup.Runtime):
-    """What is trained, on what, and the validation images' pipeline: the whole network on images, or the classifier on features."""
+def prepare(path: Path | None, recipe, splits: Splits, classes: int, runtime: setup.Runtime):
+    """What is trained, on what, and the validation images' pipeline: a network on images, or the classifier on features."""
     backbone, dim = p3_backbones.load(path, recipe)
-    if setting in FROZEN:
-        return p3_models.Classifier(dim, classes), as_features(splits, backbone, runtime), Pipeline()
-    return p3_models.Transferred(backbone, dim, classes), splits, NORMALISED
+    classifier = p3_models.Classifier(dim, classes)
+    if recipe.trains == p3_recipes.ON_FEATURES:
+        return classifier, as_features(splits, backbone, runtime), Pipeline()
+    return p3_models.Transferred(backbone, classifier, recipe.trains == p3_recipes.CLASSIFIER_ONLY), splits, NORMALISED
 
 
 def run_of(setting: str, splits: Splits, classes: list[str], source, runtime: setup.Runtime, args: argparse.Namespace):
     """One setting's training with one seed: its recipe, backbone file, settings and folder."""
-    recipe = p3_recipes.adapt(CLASSIFIER if setting in FROZEN else FINETUNE, args, source)
+    recipe = p3_recipes.adapt(RECIPES[setting], args, source)
     path = p3_backbones.file_of(args, source, setting)
     settings = training.run_settings(recipe, "none", splits.describe(), runtime, args)
     settings |= {"backbone file": p3_data.digest_or_none(path), "setting": setting, "classes": classes}
@@ -109,10 +110,10 @@ def train_setting(setting: str, splits: Splits, classes: list[str], source, runt
         setup.log(f"  has ended: {folder}")
         return
     setup.seed_everything(args.seed)
-    model, splits, pipeline = prepare(setting, path, recipe, splits, len(classes), runtime)
+    model, splits, pipeline = prepare(path, recipe, splits, len(classes), runtime)
     history = classification.train(model, recipe, splits, pipeline, folder, settings, runtime, args)
     if setting == "C":
-        runs.save_half(folder, "p3.pth", history[-1])
+        runs.save_half(folder, "p3.pth", training.kept_epoch(history, recipe.keep))
     runs.keep_history(folder, settings, history)
 
 
@@ -157,6 +158,7 @@ def write(args: argparse.Namespace, runtime: setup.Runtime, source: p3_data.Sour
     """The item: of each setting the best run, of those in `histories` and those that the item has had."""
     trained = {name: row(name, found, source, args) for name, found in histories.items()}
     kept = results.best_rows(args, "f23 2.2", splits.describe(), trained)
+    kept = {name: one | {"weights": p3_backbones.in_words(name, one["settings"].get("backbone", {}))} for name, one in kept.items()}
     rows = {name: one["accuracy"] for name, one in kept.items()}
     byol = next((one["settings"]["backbone"] for name, one in kept.items() if p3_backbones.KINDS[name] == "ssl"), {})
     return results.write_result(
@@ -168,9 +170,9 @@ def write(args: argparse.Namespace, runtime: setup.Runtime, source: p3_data.Sour
         reported={name: REPORTED[name] for name in rows},
         reproduced={name: row["validation"] for name, row in rows.items()},
         claims=claims(rows, byol.get("after the last epoch", {})),
-        tables=[table(rows, {name: one["settings"].get("backbone", {}).get("digest", "none") for name, one in kept.items()})],
+        tables=[table(rows, {name: one["weights"] for name, one in kept.items()})],
         data=splits.describe(),
-        weights="none",
+        weights="; ".join(f"{name}: {one['weights']}" for name, one in kept.items()),
         settings={name: one["settings"] for name, one in kept.items()} | {"classes": classes},
         **runs.of_rows(kept),
     )
@@ -180,8 +182,9 @@ def row(name: str, histories: list[list[dict]], source: p3_data.Source, args: ar
     """What the item keeps of one setting's runs: their accuracies, where they come from, and what they do otherwise than p3_recipes has it
     for the course's data.
     """
-    full, kind = CLASSIFIER if name in FROZEN else FINETUNE, p3_backbones.KINDS[name]
-    settings = p3_recipes.adapt(full, args, source).settings() | {"seeds": [once.seed for once in runs.repetitions(args)]}
+    full, kind = RECIPES[name], p3_backbones.KINDS[name]
+    recipe = p3_recipes.adapt(full, args, source)
+    settings = recipe.settings() | {"seeds": [once.seed for once in runs.repetitions(args)]}
     words = training.deviations(full, settings)
     if kind != "none":
         path, given = p3_backbones.file_of(args, source, name), getattr(args, kind)
@@ -189,14 +192,15 @@ def row(name: str, histories: list[list[dict]], source: p3_data.Source, args: ar
         words += [f"--{kind} {path.name} ({settings['backbone']['digest']})"] * (given is not None)
     origin = {**runs.origin(*histories), "command": results.command_line()}
     settings |= runs.precision(*histories) | origin
-    return {"accuracy": runs.summary(histories), "settings": settings, "deviations": words, "quick": args.quick, **origin}
+    accuracy = runs.summary([[training.kept_epoch(history, recipe.keep)] for history in histories])
+    return {"accuracy": accuracy, "settings": settings, "deviations": words, "quick": args.quick, **origin}
 
 
-def table(rows: dict[str, dict], backbones: dict[str, str]) -> dict:
-    """Training and validation accuracy with the spread over the seeds, and the digest of the backbone that a setting began from."""
-    header = ["setting", "reported", "validation", "standard deviation", "training", "backbone"]
+def table(rows: dict[str, dict], weights: dict[str, str]) -> dict:
+    """Training and validation accuracy with the spread over the seeds, and the weights that a setting began from."""
+    header = ["setting", "reported", "validation", "standard deviation", "training", "started from"]
     cells = [
-        [NAMES[name], f"{REPORTED[name]:.4f}", f"{row['validation']:.4f}", spread(row), f"{row['train']:.4f}", backbones[name]]
+        [NAMES[name], f"{REPORTED[name]:.4f}", f"{row['validation']:.4f}", spread(row), f"{row['train']:.4f}", weights[name]]
         for name, row in rows.items()
     ]
     title = "Accuracy, mean over the seeds of the fine-tuning; one pre-training of each kind"

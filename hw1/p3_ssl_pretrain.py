@@ -1,6 +1,6 @@
 """hw1 problem 3, item 2.1 of f23: pre-train a backbone with BYOL on images without labels.
 
-The report states BYOL with its defaults on a ResNet-50, batch 100, Adam lr 1e-4, and the augmentation of p3_recipes.STATED; `--crop` puts
+The report states BYOL with its defaults on a ResNet-50, batch 100, Adam lr 1e-4, and the augmentation of p3_recipes.PRETRAIN; `--crop` puts
 the original's RandomResizedCrop back. Every epoch logs the loss, the signs of a collapse, and the accuracy of nearest neighbours on the
 labelled set. `--supervised` trains the other backbone of item 2.2, with labels, on the stand-in. Writes OUT/checkpoints/f23-byol*/ (or
 f23-supervised*/) with last.pth, backbone.pth, a bare state dict in torchvision's names, and backbone.json, which says how it was trained,
@@ -176,7 +176,7 @@ def write(args: argparse.Namespace, runtime: setup.Runtime, recipe, settings: di
         data=settings["data"],
         settings=settings,
         weights="none",
-        deviations=training.deviations(p3_recipes.PRETRAIN, settings) + ["random resized crops"] * args.crop,
+        deviations=training.deviations(p3_recipes.PRETRAIN, settings),
         **runs.origin(history),
     )
 
@@ -200,7 +200,9 @@ def pretrain_supervised(args: argparse.Namespace, runtime: setup.Runtime, source
     order = order[: p3_recipes.QUICK_UNLABELLED if args.quick else None]
     cut = int(0.9 * len(order))
     splits = Splits(source.name, images.take(order[:cut]), images.take(order[cut:]), digest)
-    model = p3_models.Transferred(*p3_models.build_backbone(recipe.network, recipe.image_size), int(images.target.max()) + 1)
+    backbone, dim = p3_models.build_backbone(recipe.network, recipe.image_size)
+    classifier = nn.Sequential(nn.BatchNorm1d(dim, affine=False), nn.Linear(dim, int(images.target.max()) + 1))
+    model = p3_models.Transferred(backbone, classifier)
     folder = setup.writable_folder(p3_recipes.run_folder(args, "supervised", source))
     data = splits.describe() | {"digest of the unlabelled": p3_data.unlabelled_digest(source)}
     settings = training.run_settings(recipe, "none", data, runtime, args)

@@ -6,4 +6,4 @@ ABBREVIATIONS = {
     **{"Highway": "HW", "OpenCountry": "OC", "Coast": "Cst", "Mountain": "Mnt", "Forest": "For"},
 }
 CLASSES = tuple(ABBREVIATIONS)
-INDOOR = ("Kitchen", "Store", "Bedroom", "LivingRoom", "Office")
+INDOOR = ("Kitchen", "Store", "Bedroom", "LivingRoom", "Office")  # the others are outdoors, Industrial and Suburb too

@@ -94,23 +94,60 @@ def draw(confusions: dict[str, Tensor], accuracy: dict[str, float]):
     return figure
 
 
-def error_shares(confusion: Tensor) -> tuple[float, float]:
-    """Of the indoor rooms' errors the share that names another room; of the outdoor scenes the share that is not recognised."""
+def error_shares(confusion: Tensor) -> dict[str, float]:
+    """How rooms and outdoor scenes are confused.
+
+    Of the errors of indoor rooms, and of outdoor scenes, the share that stays there; of the outdoor images the shares not recognised and
+    called indoor.
+    """
     indoor = torch.tensor([name in INDOOR for name in CLASSES])
     errors = confusion.double() - torch.diag(confusion.diagonal()).double()
-    rooms, outdoor = errors[indoor], confusion[~indoor].sum()
-    return (rooms[:, indoor].sum() / rooms.sum().clamp(min=1)).item(), (errors[~indoor].sum() / outdoor).item()
+    rooms, scenes, outdoor = errors[indoor], errors[~indoor], confusion[~indoor].sum()
+    return {
+        "rooms stay": (rooms[:, indoor].sum() / rooms.sum().clamp(min=1)).item(),
+        "outdoors stay": (scenes[:, ~indoor].sum() / scenes.sum().clamp(min=1)).item(),
+        "not recognised": (scenes.sum() / outdoor).item(),
+        "called indoor": (scenes[:, indoor].sum() / outdoor).item(),
+    }
+
+
+def darkest(confusion: Tensor) -> tuple[str, str, float]:
+    """The true and the predicted class of the largest share of a row off the diagonal, and that share."""
+    share = confusion / confusion.sum(1, keepdim=True)
+    share.fill_diagonal_(0)
+    row, column = divmod(int(share.argmax()), len(CLASSES))
+    return CLASSES[row], CLASSES[column], share[row, column].item()
+
+
+def outdoor_claim(name: str, shares: dict[str, float]) -> dict:
+    """That a feature confuses outdoor scenes with each other and tells them from indoor rooms, by what `error_shares` gave."""
+    outdoors = len(CLASSES) - len(INDOOR)
+    stay, indoor = (outdoors - 1) / (len(CLASSES) - 1), len(INDOOR) / len(CLASSES)
+    return {
+        "claim": f"{TITLES[name]} confuses outdoor scenes with each other and tells them from indoor rooms, both more than by chance",
+        "holds": shares["outdoors stay"] > stay and shares["called indoor"] < indoor,
+        "share of their errors that stays outdoors": shares["outdoors stay"],
+        "by chance": stay,
+        "share of outdoor images called indoor": shares["called indoor"],
+        "of images by chance": indoor,
+    }
 
 
 def claims(confusions: dict[str, Tensor], accuracy: dict[str, float]) -> list[dict]:
     """What the report says of its matrices, measured on ours."""
     found, chance = [], (len(INDOOR) - 1) / (len(CLASSES) - 1)
+    shares = {name: error_shares(confusion) for name, confusion in confusions.items()}
     if "bag_of_sift" in confusions:
-        rooms, _ = error_shares(confusions["bag_of_sift"])
+        rooms = shares["bag_of_sift"]["rooms stay"]
         words = "bag of SIFT confuses indoor rooms with each other: more of their errors stay indoors than by chance"
         found.append({"claim": words, "holds": rooms > chance, "share": rooms, "by chance": chance})
+        true, predicted, share = darkest(confusions["bag_of_sift"])
+        words = "bedroom and living room are the darkest cell off the diagonal, bag of SIFT"
+        holds = {true, predicted} == {"Bedroom", "LivingRoom"}
+        found.append({"claim": words, "holds": holds, "darkest": f"{true} called {predicted}", "share": share})
+    found += [outdoor_claim(name, shares[name]) for name in confusions]
     if len(confusions) == 2:
-        outdoor = {TITLES[name]: error_shares(confusion)[1] for name, confusion in confusions.items()}
+        outdoor = {TITLES[name]: one["not recognised"] for name, one in shares.items()}
         holds = accuracy["bag_of_sift"] > accuracy["tiny_image"]
         found.insert(0, {"claim": "bag of SIFT wins", "holds": holds, **{TITLES[name]: value for name, value in accuracy.items()}})
         words = "tiny image confuses outdoor scenes: more of them are not recognised than by bag of SIFT"

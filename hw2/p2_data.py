@@ -38,12 +38,11 @@ def load_cifar(data: str | None, seed: int, share: float = COURSE_SHARE) -> Spli
     return Splits(name, whole.take(order[:cut]), whole.take(order[cut:]), whole.digest())
 
 
-def enlarged(splits: Splits, share: float, seed: int) -> Splits:
-    """The splits with `share` (1 to 3) times the training images, chosen by `seed`: all once, and two parts alike in size again."""
-    count = len(splits.train)
-    generator = torch.Generator().manual_seed(seed)
-    again = [torch.randperm(count, generator=generator)[: round(count * (share - 1) / 2)] for _ in range(2)]
-    return replace(splits, train=splits.train.take(torch.cat([torch.arange(count), *again])))
+def combined(splits: Splits) -> Splits:
+    """The splits with 2.3's combined set: all training images (part 0), the first third again (1), and the second third again (2)."""
+    count, third = len(splits.train), len(splits.train) // 3
+    train = splits.train.take(torch.cat([torch.arange(count), torch.arange(2 * third)]))
+    return replace(splits, train=replace(train, part=torch.arange(3).repeat_interleave(torch.tensor([count, third, third]))))
 
 
 def load_public_test(data: str | None) -> Labelled:

@@ -2,7 +2,8 @@
 
 Reported: a figure; the grid structure of the image is recovered, the border looks worse, because of RandomResizedCrop. Each small grid is
 the cosine similarity of one patch's embedding with all others', the class token's left out. `--before` shows the weights beside that the
-training began with, `--uncropped` measures what a training without random crops leads to. Writes results/f21-1.2.{json,png}.
+training began with: only what has changed since can come from its random crops. `--uncropped` measures what a training without them leads
+to. Writes results/f21-1.2.{json,png}.
 
     python hw3/p1_pos_embed.py --weights B_16_imagenet1k.pth
     python hw3/p1_pos_embed.py --weights hw3/checkpoints/p1.pth --before deit_tiny_patch16_224.pth
@@ -100,19 +101,26 @@ def border_gap(found: dict[str, float | None]) -> float | None:
     return None if None in (border, elsewhere) else border - elsewhere
 
 
-def claims(found: dict[str, float | None], uncropped: dict[str, float | None] | None = None) -> list[dict]:
-    """What the report says of its figure, measured; of the cause of the border, if a training without crops is measured too."""
+BECAUSE = {  # of what is measured beside, what the report's cause of the border means
+    "before": "RandomResizedCrop of the fine-tuning makes the border worse: the difference has grown in it by at least",
+    "uncropped": "RandomResizedCrop makes the border worse: with it the difference is larger than without by at least",
+}
+
+
+def claims(found: dict[str, float | None], beside: dict[str, dict[str, float | None]]) -> list[dict]:
+    """What the report says of its figure, measured; of the border's cause, with what was measured `beside`, under the names of OTHERS."""
     whole, gap = found["rank correlation"], border_gap(found)
     recovered = None if whole is None else found["neighbours"] > found["far patches"] and whole < RECOVERED
     worse = None if gap is None else gap > 0
-    because = {"claim": f"RandomResizedCrop makes the border worse: without it the difference is at least {CHANGED} smaller"}
-    if uncropped:
-        because |= {"holds": None if None in (gap, other := border_gap(uncropped)) else gap - other >= CHANGED}
     words = f"the grid is recovered: neighbours are more similar than far patches, rank correlation below {RECOVERED}"
-    return [
+    said = [
         {"claim": words, "holds": recovered},
         {"claim": "the border is worse: similarity there follows the distance less", "holds": worse if recovered else None},
-    ] + [because] * bool(uncropped)
+    ]
+    for name, other in beside.items():
+        growth = None if None in (gap, before := border_gap(other)) else gap - before
+        said.append({"claim": f"{BECAUSE[name]} {CHANGED}", "holds": None if growth is None else growth >= CHANGED, "growth": growth})
+    return said
 
 
 def main(args: argparse.Namespace) -> dict:
@@ -134,7 +142,7 @@ def main(args: argparse.Namespace) -> dict:
         figures={"": draw(shown)},
         reported={},
         reproduced=found | beside,
-        claims=claims(found, beside.get("uncropped")),
+        claims=claims(found, beside),
         missing={f"{label} / {name}": NO_CORRELATION for label, one in numbers.items() for name, value in one.items() if value is None},
         **{"data": {}} | origin,
     )

@@ -1,8 +1,9 @@
 """hw3 problem 2, item 2.1 of f21: a caption, and for each of its tokens the map of where the decoder looked in the image.
 
 Reported: figures of five images ("sheep standing in a sheep field of grass", "a man in a red jacket is on a snowboard"); most maps are
-sensible. A map is the last decoder layer's cross-attention, mean over heads (--layer, --head), of the step that predicted the token. Writes
-results/f21-2.1-<image>.png for each and results/f21-2.1.json; `--save FILE.npz` keeps one image's tokens and maps.
+sensible. The five are images/{bike,girl,sheep,ski,umbrella}.jpg of the course's p2_data; where they are missing, or with --split, the first
+five of a split are shown. A map is the last decoder layer's cross-attention, mean over heads (--layer, --head), of the step that predicted
+the token. Writes results/f21-2.1-<image>.png for each and results/f21-2.1.json; `--save FILE.npz` keeps one image's tokens and maps.
 
     python hw3/p2_caption_attention.py --arch small
     python hw3/p2_caption_attention.py --weights weight493084032.pth --vocab vocab.txt --image bike.jpg --gif
@@ -24,8 +25,10 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--arch", choices=arguments.CAPTION_ARCHES, default="full")
     parser.add_argument("--weights", type=Path, help="a published checkpoint or one of ours (default: the trained network's)")
     parser.add_argument("--vocab", type=Path, help="BERT's uncased vocab.txt, for a published checkpoint")
-    parser.add_argument("--image", type=Path, help="any picture in place of the split's first five")
-    parser.add_argument("--split", choices=("val", "train"), default="val", help="train: pictures that a small network has learnt by heart")
+    parser.add_argument("--image", type=Path, help="any picture in place of the five")
+    parser.add_argument(
+        "--split", choices=("val", "train"), help="its first five pictures in place of the report's; a small network knows train by heart"
+    )
     arguments.add_map_arguments(parser)
     parser.add_argument("--save", type=Path, metavar="FILE.npz", help="keep the first picture's tokens and attention")
     parser.add_argument("--gif", action="store_true", help="an animation for each image, a word a second")
@@ -41,19 +44,23 @@ import numpy as np
 from common import results, setup
 from common.data import locate
 from common.files import digest
+from common.page import TRAINED_ON
 from common.results import read_json
 from hw3 import catr, p2_maps, p2_models, p2_recipes
 from hw3.p2_data import LAYOUT, data_digest, draw_captions, load_split, prepared
 from hw3.pictures import read_one
 
+REPORTED = ("bike", "girl", "sheep", "ski", "umbrella")  # the report's pictures
 SHOWN, MEASURED = 5, 100  # pictures of the split
 
 
 def pictures(args: argparse.Namespace, folder: Path) -> tuple[list[Path], list]:
-    """The files and pictures: the user's, or the split's first."""
-    if args.image:
-        return [args.image], [read_one(args.image)]
-    split = load_split(folder, args.split).first(MEASURED)
+    """The files and pictures: the user's, the report's where all are there and no --split is given, or the split's first."""
+    theirs = [folder / "images" / f"{name}.jpg" for name in REPORTED]
+    if args.image or (not args.split and all(path.exists() for path in theirs)):
+        files = [args.image] if args.image else theirs
+        return files, [read_one(path) for path in files]
+    split = load_split(folder, args.split or "val").first(MEASURED)
     return split.files, list(split.images)
 
 
@@ -69,9 +76,11 @@ def save(path: Path, caption: catr.Caption, maps: np.ndarray) -> None:
         np.savez(file, tokens=np.array(caption.tokens), attention=maps)
 
 
-def deviations(args: argparse.Namespace, origin: dict) -> list[str]:
-    """In words, what the captions are otherwise than by the published network on pictures it has not seen."""
-    words = origin.get("deviations", []) + ["pictures that the network was trained on"] * (args.split == "train" and args.image is None)
+def deviations(args: argparse.Namespace, origin: dict, files: list[Path]) -> list[str]:
+    """In words, what the captions are otherwise than by the published network on the report's pictures, which it has not seen."""
+    words = list(origin.get("deviations", []))
+    if not args.image and files[0].stem not in REPORTED:
+        words.append(TRAINED_ON if args.split == "train" else "pictures of val, not the report's")
     words += [f"decoder layer {args.layer}, not the last"] * (args.layer != -1)
     words += [f"head {args.head}, not the mean of all"] * (args.head is not None)
     return words + [f"at most {args.max_tokens} tokens"] * (args.max_tokens is not None)
@@ -111,7 +120,7 @@ def main(args: argparse.Namespace) -> dict:
         | measured,
         claims=p2_maps.claims(measured, known),
         tables=[p2_maps.word_table(words, maps)],
-        **({"data": shown_data} | origin | {"deviations": deviations(args, origin)}),
+        **({"data": shown_data} | origin | {"deviations": deviations(args, origin, files)}),
     )
 
 

@@ -8,6 +8,7 @@ from torchvision.transforms import functional as vision
 from common.augment import (
     Affine,
     AutoAugment,
+    ByPart,
     ColorJitter,
     Crop,
     Cutout,
@@ -15,7 +16,6 @@ from common.augment import (
     GaussianBlur,
     Grayscale,
     Normalise,
-    OneOf,
     PerImage,
     Pipeline,
     RandomErasing,
@@ -139,13 +139,14 @@ def test_per_image_may_change_the_size():
     assert out.shape == (6, 3, 25, 25) and out.dtype == torch.uint8
 
 
-def test_one_of_takes_its_shares():
-    paint = [PerImage(lambda image, value=value: torch.full_like(image, value)) for value in range(3)]
-    images = torch.zeros(1000, 3, 2, 2, dtype=torch.uint8)
-    operation = OneOf(tuple(zip((1.0, 0.3, 0.3), map(Pipeline, paint), strict=True)))
-    out = operation(images, torch.linspace(0, 0.999, 1000)[:, None].expand(-1, operation.draws))
-    assert out[:, 0, 0, 0].bincount().tolist() == pytest.approx([625, 187, 187], abs=2)
-    assert operation(images[:1], torch.zeros(1, 2)).sum() == 0  # a batch may hold none of a pipeline's images
+def test_each_part_has_its_pipeline():
+    paint = [PerImage(lambda image, value=value: torch.full_like(image, value)) for value in (7, 8, 9)]
+    images, operation = torch.zeros(6, 3, 2, 2, dtype=torch.uint8), ByPart(tuple(map(Pipeline, paint)))
+    u = torch.rand(6, operation.draws)
+    assert operation(images, u)[:, 0, 0, 0].tolist() == [7] * 6  # draws, not parts
+    u[:, 0] = torch.tensor([2, 0, 1, 1, 0, 2])
+    assert operation(images, u)[:, 0, 0, 0].tolist() == [9, 7, 8, 8, 7, 9] and not images.any()
+    assert operation(images[1:2], u[1:2]).unique().tolist() == [7]  # a batch may hold none of a part's images
 
 
 def test_cutout_covers_a_square():
@@ -180,7 +181,7 @@ def test_resize():
         AutoAugment("cifar10"),
         RandomErasing(),
         PerImage(transforms.RandomPerspective(p=1)),
-        OneOf(((1, Pipeline(Flip(1.0))), (1, Pipeline(Affine(20), ColorJitter(0.1, 0.1, 0.1))))),
+        ByPart((Pipeline(Affine(20), ColorJitter(0.1, 0.1, 0.1)), Pipeline(Flip(1.0)))),
     ],
 )
 def test_each_image_has_its_own_draw(operation):

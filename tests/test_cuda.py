@@ -229,9 +229,9 @@ def test_hw1_p2(gpu, key):
         assert p2_mask_viz.predict(model, images(1, 64)[0], CUDA).shape == (512, 512)
 
 
-@pytest.mark.parametrize("augment", [p3_recipes.STATED, p3_recipes.CROPPED])
-def test_hw1_p3_pretraining(gpu, augment):
-    recipe = replace(p3_recipes.PRETRAIN, batch_size=4, augment=augment)
+@pytest.mark.parametrize("crop", [False, True])
+def test_hw1_p3_pretraining(gpu, crop):
+    recipe = replace(p3_recipes.PRETRAIN, batch_size=4, image_size=48, resized_crop=crop)
     networks = gpu.built(lambda: byol.BYOL(*p3_models.build_backbone("resnet18", 32)))
     with gpu.waiting():
         unlabelled = images(8).to("cuda")
@@ -243,13 +243,15 @@ def test_hw1_p3_pretraining(gpu, augment):
 def test_hw1_p3_finetuning(gpu, monkeypatch):
     monkeypatch.setattr(setup.Runtime, "place", lambda runtime, module: module)
     backbone, dim = gpu.built(p3_models.build_backbone, "resnet50", 32)
-    splits, model = labelled(images(6), 5), gpu.built(p3_models.Transferred, backbone, dim, 5)
-    for recipe in (p3_recipes.SUPERVISED, p3_recipes.FINETUNE):
-        train(gpu, model, recipe, splits, p3_ssl_finetune.NORMALISED)
+    splits, classifier = labelled(images(6), 5), gpu.built(p3_models.Classifier, dim, 5)
+    model = gpu.built(p3_models.Transferred, backbone, classifier)
+    for recipe in (p3_recipes.SUPERVISED, p3_recipes.FINETUNE, p3_recipes.CLASSIFIER):
+        model.fixed = recipe is p3_recipes.CLASSIFIER
+        train(gpu, model, replace(recipe, image_size=32), splits, p3_ssl_finetune.NORMALISED)
     with gpu.waiting():
         assert classification.predict(model, splits.train.images, NORMALISED, CUDA, views=1).shape == (6, 5)
         features = p3_ssl_finetune.as_features(splits, backbone, CUDA)
-    train(gpu, model.classifier, p3_recipes.CLASSIFIER, features, Pipeline())
+    train(gpu, classifier, replace(p3_recipes.CLASSIFIER, trains=p3_recipes.ON_FEATURES), features, Pipeline())
 
 
 @pytest.mark.parametrize("row", cifar_recipes.AUGMENTATIONS)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from common import classification, setup, training
-from common.augment import AutoAugment, Crop, Flip, Normalise, OneOf, PerImage, Pipeline, Resize, Sometimes
+from common.augment import AutoAugment, ByPart, Crop, Flip, Normalise, PerImage, Pipeline, Resize, Sometimes
 from common.data import Labelled, batches
 from common.feed import feed
 from hw1 import p1_recipes
@@ -57,7 +57,7 @@ def test_each_image_keeps_its_label_and_its_draws():
 
 
 def test_a_pipeline_is_split_after_what_belongs_on_the_cpu():
-    crop, both = Crop(4), OneOf(((1, Pipeline(Flip())), (1, Pipeline(AutoAugment()))))
+    crop, both = Crop(4), ByPart((Pipeline(Flip()), Pipeline(AutoAugment())))
     for operations, count in [((crop, Flip()), 0), ((crop, AutoAugment(), Flip()), 2), ((Sometimes(0.5, both), crop), 1), ((both,), 1)]:
         first, then = Pipeline(*operations).split()
         assert (first.operations, then.operations) == (operations[:count], operations[count:])

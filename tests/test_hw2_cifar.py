@@ -72,15 +72,31 @@ def test_an_image_of_another_size_is_named(tmp_path):
         p2_data.load_cifar(str(tmp_path), 0)
 
 
-def test_residual_net_is_lenet_with_added_inputs():
+def test_lenet_and_the_residual_net_differ_in_the_blocks():
     plain, residual = p2_models.LeNet(), p2_models.LeNet(residual=True)
-    assert {key: value.shape for key, value in plain.state_dict().items()} == {k: v.shape for k, v in residual.state_dict().items()}
-    assert sum(parameter.numel() for parameter in plain.parameters()) == 456 + 2416 + 90 + 342 + 2352 + 48120 + 10164 + 850
-    for model in (plain, residual):
-        for block in (model.block1, model.block2, model.block3):
-            block[1].weight.data.zero_()  # a block that gives 0: LeNet sees nothing of the image, the residual net all of it
-    images = torch.rand(2, 3, 32, 32)
-    assert torch.equal(plain(images)[0], plain(images)[1]) and not torch.equal(residual(images)[0], residual(images)[1])
+    counts = [sum(parameter.numel() for parameter in model.parameters()) for model in (plain, residual)]
+    others = 456 + 2416 + 48120 + 10164 + 850
+    assert counts == [others + 90 + 342 + 2352, others + 96 + 354 + 2384]  # the second batch norms have 2 * (3 + 6 + 16) more
+    assert residual(torch.rand(2, 3, 32, 32)).shape == plain(torch.rand(2, 3, 32, 32)).shape == (2, 10)
+
+
+def test_blocks_by_hand():
+    x, norms = torch.randn(2, 6, 5, 5), [torch.rand(4, 6) + 0.1 for _ in range(2)]
+    plain, residual = p2_models.no_residual_block(6), p2_models.AddedInput(6)
+
+    def fill(norm, values):
+        for tensor, value in zip((norm.weight.data, norm.bias.data, norm.running_mean, norm.running_var), values, strict=True):
+            tensor.copy_(value)
+
+    def by_hand(y, values):
+        weight, bias, mean, variance = values[..., None, None]
+        return (y - mean) / (variance + 1e-5).sqrt() * weight + bias
+
+    fill(plain[1], norms[0]), fill(residual.inner[1], norms[0]), fill(residual.norm, norms[1])
+    residual.inner[0].load_state_dict(plain[0].state_dict())
+    inner = by_hand(torch.nn.functional.conv2d(x, plain[0].weight, plain[0].bias, padding=1), norms[0])
+    assert torch.allclose(plain.eval()(x), inner.clamp(min=0), atol=1e-5)
+    assert torch.allclose(residual.eval()(x), by_hand(inner + x, norms[1]).clamp(min=0), atol=1e-5)
 
 
 def test_starters_learning_rates():
@@ -104,10 +120,24 @@ def test_learning_curves_learn_and_give_both_scales(cifar, tmp_path):
     for name in ("LeNet", "residual net"):
         found = item["reproduced"][name]
         assert found["train loss per image"] == pytest.approx(16 * found["train loss / batch size"])
-    assert (tmp_path / "cv22-2.1.png").exists() and len(item["claims"]) == 2 and item["quick"]
+    assert (tmp_path / "cv22-2.1.png").exists() and len(item["claims"]) == 4 and item["quick"]
     for network in ("lenet", "residual"):
         history = load_checkpoint(tmp_path / f"checkpoints/cv22-{network}-quick-epochs2/last.pth", "")["history"]
         assert len(history) == 2 and history[1]["train_loss"] < history[0]["train_loss"]
+    assert p2_recipes.CURVES.batch_size == 128 and not item["tables"]
+
+
+def test_the_second_form_of_the_learning_curves_says_which_is_nearer_to_the_report(cifar, tmp_path):
+    options = ["--data", str(cifar), "--out", str(tmp_path), "--quick", "--epochs", "1"]
+    plain, combined = (p2_learning_curves.main(p2_learning_curves.parse_args(options + more)) for more in ([], ["--combined"]))
+    assert combined["item"] == "cv22 2.1-combined" and (tmp_path / "cv22-2.1-combined.png").exists()
+    assert "ByPart" in combined["settings"]["transforms"] and plain["data"] == combined["data"]
+    found = {name: combined["reproduced"][name] | {"train accuracy": value} for name, value in (("LeNet", 0.439), ("residual net", 0.477))}
+    (table,) = p2_learning_curves.forms("cv22 2.1-combined", found, plain)
+    assert "the combined set of 2.3 come" in table["title"] and len(table["header"]) == 6
+    assert [row[0] for row in table["rows"]] == ["reported", "the combined set of 2.3", "crops and flips"]
+    assert table["rows"][1][-1] == pytest.approx(0.015) and table["rows"][0][1:] == [0.449, 0.457, 11, 9, None]
+    assert len(combined["tables"]) == 1
 
 
 def test_epoch_of_forty_percent_is_absent_when_it_is_not_reached():

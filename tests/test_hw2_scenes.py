@@ -141,9 +141,31 @@ def test_graders_command_and_cached_descriptors(scenes, tmp_path, monkeypatch):
 
 def test_confusion_claims_are_measured():
     confusion = torch.eye(15, dtype=torch.int64) * 10
-    confusion[2, 3], confusion[2, 10], confusion[12, 11] = 6, 2, 5
-    rooms, outdoor = p1_scenes.error_shares(confusion)
-    assert rooms == pytest.approx(6 / 8) and outdoor == pytest.approx(5 / 105)
+    confusion[2, 3], confusion[2, 10], confusion[12, 11], confusion[6, 0] = 6, 2, 5, 3
+    assert p1_scenes.error_shares(confusion) == pytest.approx(
+        {"rooms stay": 6 / 8, "outdoors stay": 5 / 8, "not recognised": 8 / 108, "called indoor": 3 / 108}
+    )
+
+
+def test_claims_about_outdoor_scenes_and_the_darkest_cell():
+    accuracy, plain = {"bag_of_sift": 0.6, "tiny_image": 0.2}, torch.eye(15, dtype=torch.int64) * 10
+    assert [CLASSES[i] for i in (2, 3, 6, 12)] == ["Bedroom", "LivingRoom", "Suburb", "Coast"]
+
+    def holds(*cells):
+        confusion = plain.clone()
+        for row, column, count in cells:
+            confusion[row, column] = count
+        return {claim["claim"]: claim for claim in p1_scenes.claims({"bag_of_sift": confusion, "tiny_image": confusion.flip(0)}, accuracy)}
+
+    darkest, *outdoors = [claim for claim in holds((3, 2, 6), (12, 6, 5)) if "darkest" in claim or "outdoor scenes with" in claim]
+    assert [claim.split(" confuses")[0] for claim in outdoors] == ["bag of SIFT", "tiny image"]
+    found = holds((3, 2, 6), (12, 6, 5), (6, 3, 1))
+    assert found[darkest]["holds"] and found[darkest]["share"] == pytest.approx(6 / 16)
+    assert found[darkest]["darkest"] == "LivingRoom called Bedroom"
+    assert found[outdoors[0]]["holds"] and found[outdoors[0]]["share of outdoor images called indoor"] == pytest.approx(1 / 106)
+    assert found[outdoors[0]]["share of their errors that stays outdoors"] == pytest.approx(5 / 6)
+    assert not holds((3, 2, 6), (12, 6, 9))[darkest]["holds"]
+    assert not holds((12, 6, 5), (6, 3, 5))[outdoors[0]]["holds"]  # half of the errors stay outdoors, by chance 9 of 14 do
 
 
 @pytest.mark.parametrize(

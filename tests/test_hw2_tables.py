@@ -1,20 +1,36 @@
 """hw2 problem 2, 2.3 to 2.5: the tables, what cleaning finds, the final trainings, and the graders' scripts, on drawn images."""
 
+import argparse
 import csv
 import json
 import shutil
+from dataclasses import replace
 
 import pytest
 import torch
 import torch.nn.functional as F
 from conftest import run_script
 
-from common import setup
+from common import classification, data, setup
+from common.augment import ByPart, Crop, PerImage, Pipeline
 from common.data import Labelled, Splits
+from common.feed import feed
 from common.runs import beats, summary
 from common.setup import UsageError, load_checkpoint, save_checkpoint
-from hw2 import p2_augmentation, p2_cleaning, p2_data, p2_evaluate, p2_final, p2_models, p2_ours, p2_suspects, p2_synthetic, p2_tables
-from hw2.p2_recipes import OURS
+from hw2 import (
+    p2_augmentation,
+    p2_cleaning,
+    p2_data,
+    p2_evaluate,
+    p2_final,
+    p2_models,
+    p2_ours,
+    p2_recipes,
+    p2_suspects,
+    p2_synthetic,
+    p2_tables,
+)
+from hw2.p2_recipes import OURS, TABLE
 
 CPU = setup.Runtime(torch.device("cpu"), False)
 
@@ -54,7 +70,7 @@ def some(count: int) -> Splits:
 def test_augmentation_table_has_all_rows_and_resumes(cifar, tmp_path, capsys):
     found = call(p2_augmentation, cifar, tmp_path, "--seeds", "2")
     assert list(found["reproduced"]) == list(found["reported"]) == list(p2_augmentation.AUGMENTATIONS)
-    assert all(set(row) == {"train", "train sd", "validation", "validation sd"} for row in found["reproduced"].values())
+    assert all(set(row) - {"note"} == {"train", "train sd", "validation", "validation sd"} for row in found["reproduced"].values())
     assert found["settings"]["seeds"] == [0, 1] and (tmp_path / "cv22-2.3.png").exists()
     assert not list(tmp_path.glob("checkpoints/*/*.pth"))
     capsys.readouterr()
@@ -62,11 +78,43 @@ def test_augmentation_table_has_all_rows_and_resumes(cifar, tmp_path, capsys):
     assert capsys.readouterr().out.count("has ended") == 14
 
 
-def test_combined_set_is_larger_by_six_tenths():
-    larger = p2_data.enlarged(some(100), 1.6, 0)
-    counts = torch.tensor([int(name) for name in larger.train.names]).bincount()
-    assert len(larger.train) == 160 and counts.min() == 1 and counts.max() <= 3
-    assert torch.equal(larger.train.images[:, 0, 0, 0], torch.tensor([int(name) for name in larger.train.names]).byte())
+def test_combined_set_has_each_third_again():
+    scores = torch.arange(11.0).flip(0)
+    dropped = p2_suspects.lowest(torch.cat([scores, scores + 20]), 1)
+    train = p2_data.combined(p2_suspects.without(some(11), dropped)).train  # ten are left: thirds of three
+    assert train.names == list("0123456789012345") and train.part.tolist() == [0] * 10 + [1] * 3 + [2] * 3
+    assert train.images[:, 0, 0, 0].tolist() == list(map(int, train.names)) and train.target.tolist() == list(map(int, train.names))
+    assert train.take(torch.tensor([11, 2, 15])).part.tolist() == [1, 0, 2]
+
+
+@pytest.mark.parametrize(("ranks", "workers"), [(1, 0), (1, 2), (2, 0)])
+def test_each_image_of_the_combined_set_gets_its_parts_pipeline(monkeypatch, ranks, workers):
+    train, seen = p2_data.combined(some(30)).train, []
+    paint = [Pipeline(PerImage(lambda image, part=part: torch.cat([image[:1], torch.full_like(image[:2], part)]))) for part in range(3)]
+    pipeline = Pipeline(ByPart(tuple(paint)), Crop(4))
+    runtime = setup.Runtime(torch.device("cpu"), False, workers)
+    monkeypatch.setattr(data, "world_size", lambda: ranks)
+    for rank in range(ranks):
+        monkeypatch.setattr(data, "rank", lambda rank=rank: rank)
+        walk = data.batches(len(train), 10, torch.Generator().manual_seed(0), pipeline.draws)
+        for images, target, _ in feed(train, pipeline, classification.with_parts(walk, train), runtime):
+            assert torch.equal(images[:, 0, 9, 9] % 10, target)
+            seen += list(zip(images[:, 0, 9, 9].tolist(), images[:, 1, 9, 9].tolist(), strict=True))
+    assert sorted(seen) == sorted([(i, 0) for i in range(30)] + [(i, 1) for i in range(10)] + [(i, 2) for i in range(10, 20)])
+
+
+def test_a_training_tells_the_parts_apart(tmp_path):
+    """By a network that sees what each part's pipeline makes of an image: learnt from images whose label is their part."""
+    black, white = (PerImage(lambda image, value=value: torch.full_like(image, value)) for value in (0, 255))
+    recipe = replace(TABLE, network="lenet", epochs=20, batch_size=10, augment=(ByPart((Pipeline(black), Pipeline(white))),))
+    part = torch.arange(40) % 2
+    split = Labelled(torch.zeros(40, 3, 32, 32, dtype=torch.uint8), part, [""] * 40, part)
+    model = torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(), torch.nn.Linear(3, 2))
+    args = argparse.Namespace(seed=0, resume=False)
+    history = classification.train(
+        model, recipe, Splits("made", split, split), p2_data.NORMALISED, tmp_path, {"precision": "fp32"}, CPU, args
+    )
+    assert history[-1]["train_accuracy"] == 1
 
 
 def test_spread_decides_who_wins():
@@ -82,12 +130,33 @@ def test_one_run_carries_no_claim_and_the_best_row_must_be_the_named_one():
     assert {claim["holds"] for script in (p2_augmentation, p2_cleaning) for claim in script.claims(rows_of(script, once))} == {None}
     thrice = {name: row | {"validation sd": 0.01} for name, row in once.items()}
     combined = thrice | {"combined": {"train": 0.4, "validation": 0.4, "validation sd": 0.01}}
-    assert [claim["holds"] for claim in p2_augmentation.claims(combined)] == [True, True, False]
+    single = ["RandomAffine", "RandomPerspective", "RandomAdjustSharpness", "ColorJitter"]
+    assert [claim["claim"].split()[0] for claim in p2_augmentation.claims(rows_of(p2_augmentation, combined))[3:7]] == single
+    assert [claim["holds"] for claim in p2_augmentation.claims(rows_of(p2_augmentation, combined))] == [
+        True,
+        True,
+        True,
+        *[False] * 4,
+        False,
+    ]
     crop = combined | {"RandomCrop": {"train": 0.1, "validation": 0.2, "validation sd": 0.01}}
-    assert [claim["holds"] for claim in p2_augmentation.claims(crop)] == [True, False, True]
-    for best, holds in (("drop 4000", [True, True]), ("drop 1000", [True, False]), ("none", [False, False])):
-        rows = thrice | {best: {"train": 0.5, "validation": 0.4, "validation sd": 0.01}}
+    assert [claim["holds"] for claim in p2_augmentation.claims(rows_of(p2_augmentation, crop))] == [True, False, True, *[False] * 4, True]
+    colour = combined | {"ColorJitter": {"train": 0.6, "validation": 0.5, "validation sd": 0.01}}
+    assert [claim["holds"] for claim in p2_augmentation.claims(rows_of(p2_augmentation, colour))] == [
+        True,
+        True,
+        False,
+        *[False] * 3,
+        True,
+        False,
+    ]
+    for best, holds in (("drop 4000", [True, True, True]), ("drop 1000", [True, False, True]), ("none", [False, False, False])):
+        rows = thrice | {best: {"train": 0.5, "validation": 0.4, "validation sd": 0.01, "validation, the report's way sd": 0.01}}
         assert [claim["holds"] for claim in p2_cleaning.claims(rows_of(p2_cleaning, rows))] == holds
+    easier = {p2_suspects.WAY: 0.4, f"{p2_suspects.WAY} sd": 0.01, p2_cleaning.PLAIN: 0.39}
+    found = p2_cleaning.claims(rows_of(p2_cleaning, thrice | {"drop 2000": thrice["drop 2000"] | easier}))
+    assert [claim["holds"] for claim in found] == [False, False, True]
+    assert found[2]["best"] == "drop 2000" and found[2]["none, on the images of drop 2000"] == 0.39
 
 
 def rows_of(script, rows: dict[str, dict]) -> dict[str, dict]:
@@ -99,7 +168,9 @@ def test_cleaning_table(cifar, tmp_path, capsys):
     call(p2_augmentation, cifar, tmp_path, "--seeds", "1", "--resume")
     assert capsys.readouterr().out.count("has ended") == 1  # row none, which both tables have
     assert list(found["reproduced"]) == ["none", "drop 1000", "drop 2000", "drop 4000"]
-    assert {"precision", "recall"} <= found["reproduced"]["drop 4000"].keys()
+    assert {"precision", "recall", p2_suspects.WAY, p2_cleaning.PLAIN} <= found["reproduced"]["drop 4000"].keys()
+    assert p2_suspects.WAY not in found["reproduced"]["none"] and "network that scores: training accuracy" in found["settings"]
+    assert 0 < found["reproduced"]["drop 4000"][p2_cleaning.LEFT] < found["data"]["validation"]
     assert sorted(found["files"]) == ["cv22-2.4-suspicious.png", "cv22-2.4.png"]
 
 
@@ -112,15 +183,43 @@ def test_wrong_weights_end_before_the_scoring_network_trains(cifar, tmp_path, ca
 
 def test_what_cleaning_drops_and_finds():
     splits, scores = some(10), torch.tensor([0.9, 0.1, 0.8, 0.2, 0.7, 0.3, 0.6, 0.5, 0.95, 0.99])
-    assert p2_suspects.without(splits, scores, 3).train.names == list("024") + list("6789")
-    assert p2_suspects.precision_recall(splits.train.names, scores, 3, {"1", "3", "9", "elsewhere"}) == (2 / 3, 2 / 3)
-    assert p2_suspects.share(4000, 20_700) == 4000 and p2_suspects.share(1000, 2070) == 100
+    dropped = p2_suspects.lowest(torch.cat([scores, scores + 0.15]), 4)  # of all: three training images and one validation image
+    cleaned = p2_suspects.without(splits, dropped)
+    assert cleaned.train.names == list("024") + list("6789") and cleaned.validation.names == list("02") + list("3456789")
+    assert p2_suspects.precision_recall(splits.train.names, dropped[:10], {"1", "3", "9", "elsewhere"}) == (2 / 3, 2 / 3)
+    assert p2_suspects.share(4000, 23_000) == 4000 and p2_suspects.share(1000, 2300) == 100
+
+
+def test_validation_in_the_reports_way_by_hand():
+    histories, plain = ([[{"seconds": 1}, {p2_tables.RIGHT: right}] for right in rights] for rights in (("1100", "0001"), ("1010", "0011")))
+    dropped = [torch.tensor([True, False, *gone]) for gone in ((False, False, True, True), (True, False, False, False))]
+    found = p2_cleaning.reports_way(histories, plain, dropped)
+    assert found[p2_suspects.WAY] == pytest.approx((2 / 2 + 1 / 3) / 2) and found[p2_cleaning.PLAIN] == pytest.approx((1 / 2 + 2 / 3) / 2)
+    assert found[p2_cleaning.LEFT] == 2.5 and found[f"{p2_suspects.WAY} sd"] == pytest.approx(2 / 3 / 2**0.5)
+    assert p2_cleaning.reports_way(histories, plain, [gone & False for gone in dropped]) == {}
+
+
+def test_a_row_that_has_not_learnt_says_so():
+    for accuracy, learnt in ((0.19, False), (0.2, True)):
+        history = [{"train_accuracy": accuracy, "validation_accuracy": 0.15, "seconds": 1.0}]
+        assert ("note" not in p2_tables.table_row([history])) == learnt
+        assert ("network that scores: note" not in p2_suspects.about(history)) == learnt
+    assert p2_recipes.TABLE.lr == p2_recipes.SCORER.lr == 0.01
 
 
 def test_score_is_the_largest_probability(cifar):
     split, model = p2_tables.load_splits(p2_final.parse_args(["--data", str(cifar), "--quick"])).train, p2_models.build("lenet").eval()
     expected = model(p2_data.NORMALISED(split.images, torch.empty(0, 0))).softmax(1).max(1).values
     assert torch.allclose(p2_suspects.largest_probability(model, split, CPU), expected, atol=1e-6)
+
+
+def test_what_is_right_adds_up_to_the_accuracy(cifar):
+    split, model = p2_data.load_cifar(str(cifar), 0).train, p2_models.build("lenet")
+    right = p2_tables.right(model, split, CPU)
+    accuracy = classification.evaluate(model, split, p2_data.NORMALISED, 250, CPU)["validation_accuracy"]
+    assert len(right) == len(split) and right.count("1") / len(right) == pytest.approx(float(accuracy)) and "1" in right
+    labels = model(p2_data.NORMALISED(split.images[:5], torch.empty(0, 0))).max(1).indices
+    assert right[:5] == "".join("01"[int(same)] for same in labels == split.target[:5])
 
 
 def test_final_training(cifar, tmp_path):
@@ -131,6 +230,14 @@ def test_final_training(cifar, tmp_path):
     labels = p2_models.logits(model, test.images, CPU, views=1).max(1).indices
     assert found["reproduced"]["accuracy on public_test"] == pytest.approx((labels == test.target).double().mean().item())
     assert (tmp_path / "cv22-2.5.png").exists()
+    left = found["settings"]["validation images left, the report's way"]
+    assert (
+        0 < left < found["data"]["validation"]
+        and round(found["reproduced"]["validation accuracy, the report's way"] * left, 6).is_integer()
+    )
+    labelled = 30 + found["data"]["validation"]
+    kept = labelled - round(labelled * 4000 / 23_000) - left  # training images
+    assert found["data"]["train"] == kept + 2 * (kept // 3)
 
 
 def test_ours_is_trained_on_unlabelled_images_too(ours):

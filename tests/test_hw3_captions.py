@@ -11,7 +11,7 @@ from conftest import COURSE_DATA, run_script
 from PIL import Image
 from torchvision import models
 
-from common import setup
+from common import page, setup
 from common.setup import UsageError, save_checkpoint
 from hw3 import catr, p2_caption_attention, p2_caption_train, p2_data, p2_inference, p2_maps, p2_models, p2_synthetic, p2_text
 from hw3.catr import ARCHES
@@ -250,6 +250,25 @@ def test_figures_show_each_image_its_own_maps(drawn, trained, tmp_path):
     images = [p2_data.prepared(image, 96) for image in p2_data.load_captions(str(drawn))[2].images.images[:2]]
     own = [catr.greedy(model, [image], 6)[0].attention[-1].mean(0) for image in images]
     assert np.abs(kept["attention"] - own[0].numpy()).max() < 0.01 * (own[0][0] - own[1][0]).abs().max()
+
+
+def test_the_reports_five_pictures_are_taken_where_they_are(drawn, trained, tmp_path):
+    shutil.copytree(drawn, tmp_path / "data")
+    folder = tmp_path / "data/hw3_data/p2_data/images"
+    options = ["--data", str(tmp_path / "data"), "--out", str(trained[0]), "--arch", "small", "--max-tokens", "3"]
+
+    def shown(*more: str) -> list[str]:
+        found = p2_caption_attention.main(p2_caption_attention.parse_args([*options, *more]))
+        pictures = list(found["reproduced"]["captions"])
+        assert ("training pictures" in page.badges(found)) == pictures[0].startswith("train")
+        assert ("pictures of val, not the report's" in found["deviations"]) == pictures[0].startswith("val")
+        return pictures
+
+    five = ["bike", "girl", "sheep", "ski", "umbrella"]
+    for number, name in enumerate(five):
+        assert shown() == [f"val{i:05d}" for i in range(5)]  # until all five are there
+        shutil.copy(folder / f"train/train{number:05d}.jpg", folder / f"{name}.jpg")
+    assert shown() == five and shown("--split", "train") == [f"train{i:05d}" for i in range(5)]
 
 
 @pytest.mark.parametrize("mode", ["LA", "P", "CMYK", "I;16", "RGB"])

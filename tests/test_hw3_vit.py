@@ -264,12 +264,12 @@ def test_a_smooth_embedding_recovers_the_grid_and_a_random_one_does_not():
     place = torch.cartesian_prod(torch.arange(8), torch.arange(8)).float()
     smooth = torch.exp(-torch.cdist(place, place) / 3)
     found = p1_pos_embed.measures(smooth, 8, 8)
-    assert found["rank correlation"] == pytest.approx(-1, abs=1e-3) and p1_pos_embed.claims(found)[0]["holds"]
+    assert found["rank correlation"] == pytest.approx(-1, abs=1e-3) and p1_pos_embed.claims(found, {})[0]["holds"]
     alike = p1_pos_embed.measures(torch.ones(64, 64), 8, 8)
     assert alike["rank correlation"] is None and alike["neighbours"] == 1
-    assert [claim["holds"] for claim in p1_pos_embed.claims(alike)] == [None, None]
+    assert [claim["holds"] for claim in p1_pos_embed.claims(alike, {})] == [None, None]
     random = torch.rand(64, 64, generator=torch.Generator().manual_seed(0))
-    assert [claim["holds"] for claim in p1_pos_embed.claims(p1_pos_embed.measures(random, 8, 8))] == [False, None]
+    assert [claim["holds"] for claim in p1_pos_embed.claims(p1_pos_embed.measures(random, 8, 8), {})] == [False, None]
     with pytest.raises(UsageError, match="2 x 2 patches are too few"):
         p1_pos_embed.measures(random[:4, :4], 2, 2)
 
@@ -327,9 +327,19 @@ def test_positions_before_fine_tuning_and_without_crops(pets, trained, tiny, tmp
     found = p1_pos_embed.main(p1_pos_embed.parse_args([*options, "--uncropped", str(uncropped)]))
     numbers = found["reproduced"]
     assert numbers["before"] == p1_pos_embed.measures(p1_models.position_similarity(tiny), 12, 12) != numbers["uncropped"]
-    assert numbers["uncropped"].items() <= numbers.items() and found["claims"][2]["holds"] is False  # the same network twice
-    worse = numbers["uncropped"] | {"rank correlation at the border": numbers["rank correlation at the border"] - 0.1}
-    assert p1_pos_embed.claims(numbers["uncropped"], worse)[2]["holds"] is True
+    assert numbers["uncropped"].items() <= numbers.items()
+    assert found["claims"][3] | {"claim": ""} == {"claim": "", "holds": False, "growth": 0}  # the same network twice
+
+
+@pytest.mark.parametrize("name", p1_pos_embed.OTHERS)
+def test_the_borders_cause_is_what_makes_its_difference_grow(name):
+    found = {"neighbours": 0.9, "far patches": -0.2, "rank correlation": -0.6, "rank correlation elsewhere": -0.7}
+    found["rank correlation at the border"] = -0.46
+    for border, holds in ((-0.56, True), (-0.45, False), (-0.461, False), (None, None)):
+        other = found | {"rank correlation at the border": border}
+        claim = p1_pos_embed.claims(found, {name: other})[2]
+        assert claim["holds"] is holds and "RandomResizedCrop" in claim["claim"]
+        assert claim["growth"] == (None if border is None else pytest.approx(-0.46 - border))
 
 
 def test_weights_from_elsewhere_need_no_data(tiny, tmp_path):

@@ -14,7 +14,7 @@ from torchvision import models
 
 from common import classification, setup, training
 from common.setup import UsageError, load_checkpoint, save_checkpoint
-from hw1 import p1_inference, p1_models, p1_pca, p1_recipes, p1_train, p1_tsne
+from hw1 import p1_embedding, p1_inference, p1_items, p1_models, p1_pca, p1_recipes, p1_train, p1_tsne
 
 REPORTS = [("f22a", "A"), ("f22a", "B"), ("f22b", "A"), ("f22b", "B"), ("f23", "A"), ("f23", "B")]
 
@@ -131,6 +131,38 @@ def test_kept_epochs_and_best_by_loss():
     assert kept == [1.5, 1.6, 1.6]
 
 
+def test_f23s_network_is_the_one_that_its_author_published():
+    assert sum(parameter.numel() for parameter in p1_models.build("resnet18_mlp").parameters()) == 11_347_186
+
+
+@pytest.mark.parametrize(("report", "model"), REPORTS)
+def test_implementation_is_set_beside_what_the_report_states(report, model):
+    settings = p1_recipes.recipe(report, model).settings() | {"weights": "default" if model == "B" else "none"}
+    stated, done = p1_items.setting_rows(report, model, {"settings": settings})
+    in_words = {"transforms", "layers"} & stated.keys()
+    assert {name: value for name, value in stated.items() if name not in in_words} == {
+        name: value for name, value in done.items() if name in stated.keys() - in_words
+    }
+    assert ("layers" in done) == (report == "f23" or (report, model) == ("f22a", "A"))
+    if report == "f23":
+        assert done["layers"] == "flatten · linear 256 · ReLU · dropout 0.2 · linear 128 · ReLU · dropout 0.2 · linear 50"
+        assert re.match(r"Resize\(size=224\), Flip\(p=0\.5\), Rotate\(degrees=10\), Normalise\(mean=\(0\.485", done["transforms"])
+    if report == "f22b":
+        assert done["transforms"].startswith("AutoAugment(") and "RandomErasing(" in done["transforms"].split("Normalise")[1]
+        assert done["training loss"] == "with label smoothing 0.1" and done["validation loss"] == "without"
+    assert ("training loss" in done) == (report == "f22b")
+
+
+@pytest.mark.parametrize(
+    ("smoothing", "names"), [(0.1, ["train with label smoothing 0.1", "validation without"]), (0.0, ["train", "validation"])]
+)
+def test_the_curves_legend_says_in_what_the_losses_differ(smoothing, names):
+    history = [{"epoch": 1, "train_loss": 1.0, "validation_loss": 1.0, "train_accuracy": 0.5, "validation_accuracy": 0.5}]
+    figure = p1_items.curves({"history": history, "settings": {"label_smoothing": smoothing, "mixup": 0.0}}, "title")
+    legends = [[entry.get_text() for entry in axes.get_legend().get_texts()] for axes in figure.axes]
+    assert legends == [names, ["train", "validation"]]
+
+
 # ---- weights ----
 
 
@@ -189,6 +221,50 @@ def test_pca_and_tsne(data, trained):
         assert found[stage]["accuracy"] == pytest.approx(run["history"][epoch - 1]["validation_accuracy"])
         assert found[stage]["loss"] == pytest.approx(run["history"][epoch - 1]["validation_loss"], abs=1e-3)
     assert (out / "f22a-1.5.png").exists() and (out / "f22a-1.6.png").exists()
+
+
+def test_f23s_pca_is_the_kept_models_and_its_t_sne_the_last_epochs(data, tmp_path):
+    run = train(data, tmp_path, "--report", "f22a", "--model", "A", "--quick", "--batch-size", 50, "--lr", 0.1)  # over-fits
+    folder = next((tmp_path / "checkpoints").iterdir())
+    first = load_checkpoint(folder / "epoch-001.pth", "")
+    save_checkpoint(folder / "best.pth", first)
+    args = ["--report", "f23", "--run", str(folder), "--quick", "--data", str(data), "--out", str(tmp_path)]
+    flat = p1_pca.main(p1_pca.parse_args(args))
+    assert flat["reproduced"]["epoch"] == 1 and flat["reproduced"]["accuracy"] == pytest.approx(run["history"][0]["validation_accuracy"])
+    assert flat["settings"]["checkpoints"] == ["best.pth"]
+    last = p1_tsne.main(p1_tsne.parse_args(args))
+    less, lower = flat["claims"]
+    assert less["t-SNE"] == {name: last["reproduced"]["last"][name] for name in ("10-NN accuracy", "silhouette")}
+    losses = [run["history"][epoch]["validation_loss"] for epoch in (0, -1)]
+    assert lower["holds"] == (losses[0] < losses[1])
+    assert [lower["epoch 1, kept"], lower["epoch 8, last"]] == pytest.approx(losses, abs=1e-3)
+    assert last["reproduced"]["last"]["epoch"] == 8
+
+
+def test_mixed_asks_for_both_numbers():
+    generator = torch.Generator().manual_seed(0)
+    target = torch.arange(200) % 4
+    blobs = torch.randn(200, 2, generator=generator)
+    apart = blobs + 20 * torch.stack([target // 2, target % 2], 1)
+    side, place = torch.arange(200) // 4 % 2, torch.where(torch.arange(200) // 4 % 2 == 0, target, 3 - target)
+    halves = blobs + (1000 * side + 20 * place)[:, None] * torch.tensor([1.0, 0.0])  # each class in two clusters of its own, far apart
+    found = {name: p1_embedding.separation(points, target) for name, points in (("mixed", blobs), ("apart", apart), ("halves", halves))}
+    assert found["halves"]["silhouette"] < 0 and {name: p1_embedding.mixed(each) for name, each in found.items()} == {
+        **{"mixed": True, "apart": False, "halves": False}
+    }
+
+
+@pytest.mark.parametrize(("report", "count"), [("f22a", 0), ("f22b", 1), ("f23", 1)])
+def test_mixed_at_the_first_epoch_is_a_claim_of_its_own(report, count):
+    target = torch.arange(60) % 3
+    embeddings = [p1_embedding.Embedding(torch.randn(60, 4), target, epoch, 0.1 * epoch, 1.0) for epoch in (1, 2, 3)]
+    planes = [torch.randn(60, 2) + spread * target[:, None] for spread in (0, 5, 50)]
+    apart = [p1_embedding.separation(points, target) for points in planes]
+    found = [claim for claim in p1_tsne.claims(report, planes, embeddings, apart) if "mixed" in claim["claim"]]
+    assert len(found) == count
+    assert all(claim["holds"] is True and claim["silhouette"] == apart[0]["silhouette"] for claim in found)
+    turned = p1_tsne.claims(report, planes[::-1], embeddings, apart[::-1])
+    assert not any(claim["holds"] for claim in turned if "mixed" in claim["claim"])
 
 
 def test_figure_without_training_names_the_command(data, tmp_path):

@@ -12,6 +12,7 @@ from PIL import Image
 from torchvision import models
 from torchvision.io import decode_jpeg, read_file
 
+from common import architecture
 from common.augment import Symmetries
 from common.data import read_image
 from common.setup import UsageError, load_checkpoint, save_checkpoint
@@ -275,6 +276,27 @@ def test_stages_are_drawn_with_a_gif_for_each_tile(trained, land):
         assert gif.n_frames == 2 and gif.size == (256, 276)
 
 
+@pytest.mark.parametrize(("kept", "epochs", "names"), [(3, [1, 2, 3], ["early", "middle", "final"]), (2, [1, 2], ["early", "final"])])
+def test_f22as_final_stage_is_the_kept_model(land, tmp_path, kept, epochs, names):
+    def miou(*arguments):
+        calls.append(1)
+        return {"validation_loss": 1.0, "validation_miou": 0.5 if len(calls) == kept else 0.1 * len(calls)}
+
+    calls, four = [], ("--quick", "--image-size", 64, "--epochs", 4, "--batch-size", 16)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(p2_models, "evaluate", miou)
+        train(land, tmp_path, "--report", "f22a", "--model", "B", *four)
+    next((tmp_path / "checkpoints").iterdir()).rename(tmp_path / "checkpoints/p2-f22a-B-quick")
+    args = ["--report", "f22a", "--quick", "--data", str(land), "--out", str(tmp_path)]
+    item = p2_mask_viz.main(p2_mask_viz.parse_args(args))
+    assert item["reproduced"]["epochs"] == epochs and list(item["reproduced"]) == [*names, "epochs"]
+    assert item["reproduced"]["final"] == json.loads((tmp_path / "f22a-2.3.json").read_text())["reproduced"]["B"] == 0.5
+    assert ("reproduced / middle" in item.get("missing", {})) == ("middle" not in names)
+    (tmp_path / "checkpoints/p2-f22a-B-quick").rename(tmp_path / "checkpoints/p2-f22b-B-quick")
+    other = p2_mask_viz.main(p2_mask_viz.parse_args([*args[:1], "f22b", *args[2:]]))
+    assert other["reproduced"]["epochs"] == [1, 2, 4] and "missing" not in other
+
+
 def test_stages_of_other_data_or_of_two_trainings_are_refused(trained, land, tmp_path):
     shutil.copytree(trained[0], tmp_path / "out")
     shutil.copytree(land, tmp_path / "land")
@@ -338,3 +360,17 @@ def test_architectures_and_their_differences(tmp_path):
     assert rows["ASPP rates"] == ["no ASPP", "12, 24, 36"] and rows["output stride of the backbone"] == ["32", "8"]
     assert rows["up-sampling"] == ["transposed convolution 64×64, stride 32, learned", "bilinear interpolation by 8"]
     assert written["B"]["reproduced"]["parameters"] == 41_996_878 and all(claim["holds"] for claim in written["B"]["claims"])
+
+
+def test_f22bs_head_is_read_from_the_network(tmp_path):
+    written = p2_architecture.main(p2_architecture.parse_args(["--report", "f22b", "--out", str(tmp_path)]))
+    claims = {claim["found"]: claim["holds"] for claim in written["B"]["claims"] if "found" in claim}
+    assert claims == {"conv 3×3, 512 · batch norm · ReLU · dropout 0.1 · conv 1×1, 21": True, "conv 1×1, 7 of 21": True}
+    model = p2_models.build("fcn_resnet101").eval()
+    del model.fcn.classifier[3]
+    model.pointwise = torch.nn.Identity()
+    claims = p2_architecture.head_claims(architecture.stages(model, torch.zeros(1, 3, 64, 64)))
+    assert [(claim["holds"], claim["found"]) for claim in claims] == [
+        (False, "conv 3×3, 512 · batch norm · ReLU · conv 1×1, 21"),
+        (False, "none"),
+    ]

@@ -4,15 +4,17 @@ import argparse
 import csv
 import math
 import shutil
+from dataclasses import replace
 
 import pytest
 import torch
 from conftest import run_script
 from torch import nn
 from torchvision import models
+from torchvision.io import write_png
 
-from common import results, setup
-from common.augment import Flip, Normalise
+from common import classification, results, setup
+from common.augment import Flip, Pipeline
 from common.setup import Incomplete, UsageError, load_checkpoint
 from hw1 import byol, p3_data, p3_inference, p3_models, p3_recipes, p3_ssl_finetune, p3_ssl_pretrain, p3_synthetic
 from hw1.byol import BYOL
@@ -88,7 +90,7 @@ def test_moving_average_after_the_optimiser_step():
     before = [parameter.clone() for parameter in networks.target_encoder.parameters()]
     optimiser = torch.optim.Adam(networks.parameters(), 0.1)
     images = torch.randint(0, 256, (4, 3, 2, 2), dtype=torch.uint8)
-    recipe = p3_recipes.Recipe(epochs=1, batch_size=4, optimiser="adam", lr=0.1, augment=(Flip(), Normalise()))
+    recipe = p3_recipes.Recipe(epochs=1, batch_size=4, optimiser="adam", lr=0.1, augment=(Flip(),), image_size=2)
     p3_ssl_pretrain.train_epoch(networks, networks, optimiser, images, recipe, CPU, 0, 0)
     online = list(networks.online_encoder.parameters())
     assert not torch.equal(online[0], before[0])
@@ -102,10 +104,10 @@ def test_identical_views_are_counted_and_refused_if_all_are():
     assert byol.identical(one, two).tolist() == [False, True, False, False]
     networks, images = small(), torch.randint(0, 256, (40, 3, 2, 2), dtype=torch.uint8)
     optimiser = torch.optim.Adam(networks.parameters())
-    recipe = p3_recipes.Recipe(epochs=1, batch_size=8, optimiser="adam", lr=0.1, augment=(Flip(), Normalise()))
+    recipe = p3_recipes.Recipe(epochs=1, batch_size=8, optimiser="adam", lr=0.1, augment=(Flip(),), image_size=2)
     found = p3_ssl_pretrain.train_epoch(networks, networks, optimiser, images, recipe, CPU, 0, 0)
     assert 0.3 < found["identical_views"] < 0.7
-    recipe = p3_recipes.Recipe(epochs=1, batch_size=8, optimiser="adam", lr=0.1, augment=(Normalise(),))
+    recipe = p3_recipes.Recipe(epochs=1, batch_size=8, optimiser="adam", lr=0.1, image_size=2)
     with pytest.raises(Incomplete, match="identical"):
         p3_ssl_pretrain.train_epoch(networks, networks, optimiser, images, recipe, CPU, 0, 0)
 
@@ -164,11 +166,58 @@ def test_pretraining_resumes_to_the_same_result(drawn, tmp_path):
     assert all(torch.equal(backbones[0][key], backbones[1][key]) for key in backbones[0])
 
 
+def test_the_blur_sees_images_of_their_own_size(drawn, tmp_path):
+    def loaded(size: int) -> torch.Tensor:
+        return p3_data.load_unlabelled(p3_data.Source("p3_data", tmp_path), size)
+
+    folder = tmp_path / "mini/train"
+    folder.mkdir(parents=True)
+    pixels = torch.randint(0, 256, (12, 3, 84, 84), dtype=torch.uint8)
+    for i, image in enumerate(pixels):
+        write_png(image, str(folder / f"{i:02d}.png"))
+    assert torch.equal(loaded(128), pixels) and loaded(64).shape == (12, 3, 64, 64)
+    recipe = p3_recipes.PRETRAIN
+    kinds = [type(getattr(one, "operation", one)).__name__ for one in recipe.train_pipeline(0).operations]
+    assert kinds == ["ColorJitter", "Grayscale", "Flip", "GaussianBlur", "Resize", "Normalise"]
+    u = torch.ones(12, recipe.train_pipeline(0).draws) - 1e-6
+    u[:, -2] = 0  # blurred, and nothing else
+    by_hand = Pipeline(recipe.augment[3].operation, *recipe.train_pipeline(0).operations[4:])
+    torch.testing.assert_close(recipe.train_pipeline(0)(pixels, u), by_hand(pixels, u[:, -1:]))
+    cropped = replace(recipe, resized_crop=True).train_pipeline(0)
+    assert cropped(pixels, torch.rand(12, cropped.draws)).shape == (12, 3, 128, 128)
+    write_png(pixels[0, :, :50], str(folder / "99.png"))  # one of another size
+    assert loaded(128).shape == (13, 3, 128, 128)
+
+
+def test_fine_tuning_is_the_reports(tmp_path):
+    for recipe in (p3_recipes.FINETUNE, p3_recipes.CLASSIFIER):
+        settings = recipe.settings()
+        assert [settings[key] for key in ("optimiser", "lr", "epochs", "batch_size", "keep")] == ["adam", 1e-4, 100, 20, "loss"]
+        assert [recipe.schedule(epoch, 100) for epoch in (0, 15, 30, 65)] == [0, 0.5, 1, 0.5]
+        assert settings["transforms"].startswith("Resize(size=128), Flip(p=0.5), Rotate(degrees=10), Normalise(")
+
+
+def test_a_fixed_backbone_learns_nothing_and_the_epoch_of_the_lowest_loss_is_kept(drawn, tmp_path):
+    source = p3_data.Source("synthetic", drawn / "hw1_data/p3_data")
+    splits, _ = p3_data.load_target(source, 32)
+    recipe = replace(p3_recipes.CLASSIFIER, network="small", image_size=32, epochs=4, lr=0.01)
+    model, seen, pipeline = p3_ssl_finetune.prepare(None, recipe, splits, 10, CPU)
+    assert seen is splits
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    history = classification.train(
+        model, recipe, seen, pipeline, tmp_path, {"precision": "fp32"}, CPU, argparse.Namespace(seed=0, resume=False)
+    )
+    kept = load_checkpoint(tmp_path / "best.pth", "")
+    assert kept["epoch"] == min(history, key=lambda epoch: epoch["validation_loss"])["epoch"]
+    changed = {key for key, value in model.state_dict().items() if not torch.equal(value, before[key])}
+    assert changed and all(key.startswith("classifier.") for key in changed)
+
+
 def test_crop_and_backbone_make_another_run(drawn, tmp_path):
     found = call(p3_ssl_pretrain, drawn, tmp_path, "--epochs", "1", "--crop", "--backbone", "resnet18")
     backbone = load_checkpoint(next(tmp_path.glob("checkpoints/*/backbone.pth")), "")
     assert backbone.keys() == {key for key in models.resnet18().state_dict() if not key.startswith("fc.")}
-    assert found["item"] == "f23 2.1-crop" and "random resized crops" in found["deviations"]
+    assert found["item"] == "f23 2.1-crop" and "resized_crop True, not False" in found["deviations"]
     assert "ResizedCrop" in found["settings"]["transforms"] and next(tmp_path.glob("checkpoints/f23-byol-crop*"))
     assert found["reproduced"]["after the last epoch"]["identical_views"] < 0.05
 
@@ -194,10 +243,12 @@ def test_a_frozen_backbone_stays_and_settings_share_the_classifier(drawn, tmp_pa
     recipe = p3_recipes.Recipe("resnet18", image_size=32)
     torch.save(backbone.state_dict(), tmp_path / "a.pth")
     for setting in "ABCDE":
-        path = None if setting == "A" else tmp_path / "a.pth"
-        model, seen, _ = p3_ssl_finetune.prepare(setting, path, recipe, splits, 10, CPU)
+        path, once = None if setting == "A" else tmp_path / "a.pth", p3_recipes.ON_FEATURES if setting in "DE" else p3_recipes.FULL
+        model, seen, _ = p3_ssl_finetune.prepare(path, replace(recipe, trains=once), splits, 10, CPU)
         head = model if setting in "DE" else model.classifier
-        assert type(head) is p3_models.Classifier and head[1].weight.shape == (10, 512)
+        widths = [(one.in_features, one.out_features) for one in head if isinstance(one, nn.Linear)]
+        assert type(head) is p3_models.Classifier and widths == [(512, 1000), (1000, 500), (500, 10)]
+        assert [type(one).__name__ for one in list(head)[:4]] == ["Linear", "BatchNorm1d", "ReLU", "Dropout"] and head[3].p == 0.2
         assert (seen.train.images.ndim == 2) == (setting in "DE")
 
 
@@ -212,7 +263,12 @@ def test_the_table_says_where_its_backbones_come_from(drawn, trained):
     backbones = {"sl": found["settings"]["B"]["backbone"], "ssl": found["settings"]["C"]["backbone"]}
     assert backbones["ssl"]["settings"]["hidden"] == 512 and backbones["sl"]["settings"]["list of images left out"] == "none"
     assert backbones["ssl"]["after the last epoch"]["epoch"] == 1 and backbones["ssl"]["digest"] != backbones["sl"]["digest"]
+    origins = [row["weights"] for row in found["rows"].values()]
+    assert origins[0] == "none" and found["weights"].startswith("A: none; B: supervised, backbone.pth (")
+    assert origins[1] == origins[3] == f"supervised, backbone.pth ({backbones['sl']['digest']}), small trained here on p3_data (54 images)"
+    assert origins[2] == f"self-supervised, backbone.pth ({backbones['ssl']['digest']}), small trained here on p3_data (60 images)"
     assert "network small, not resnet50" in found["deviations"]
+    assert f"D, E: trains {p3_recipes.ON_FEATURES}, not {p3_recipes.CLASSIFIER_ONLY}" in found["deviations"]
     assert f"C, E: --ssl backbone.pth ({backbones['ssl']['digest']})" in found["deviations"]
 
 
@@ -223,10 +279,7 @@ def test_settings_of_another_backbone_say_so(drawn, trained, tmp_path):
     state = load_checkpoint(options[5], "")
     torch.save({key: value + 1 for key, value in state.items()}, options[5])
     found = call(p3_ssl_finetune, drawn, tmp_path / "out", *options)
-    assert (
-        found["rows"]["C"] == trained[1]["rows"]["C"]
-        and found["tables"][0]["rows"][2][-1] == found["rows"]["C"]["settings"]["backbone"]["digest"]
-    )
+    assert found["rows"]["C"] == trained[1]["rows"]["C"] and found["tables"][0]["rows"][2][-1] == found["rows"]["C"]["weights"]
     (tmp_path / "out/f23-2.2.json").unlink()
     assert list(call(p3_ssl_finetune, drawn, tmp_path / "out", *options)["reproduced"]) == list("ABD")
 
@@ -239,6 +292,7 @@ def test_courses_supervised_backbone(drawn, tmp_path):
     options = ["--data", str(data), "--out", str(tmp_path), "--backbone", "resnet18", "--image-size", "96", "--epochs", "1"]
     assert p3_ssl_pretrain.main(p3_ssl_pretrain.parse_args([*options, "--supervised"])) == {}
     found = p3_ssl_finetune.main(p3_ssl_finetune.parse_args([*options, "--setting", "D", "--seeds", "1"]))
+    assert found["weights"].startswith("D: supervised, pretrain_model_SL.pt (") and found["settings"]["D"]["trains"] == "classifier only"
     assert found["settings"]["D"]["backbone"]["file"] == "pretrain_model_SL.pt" and found["tables"][0]["rows"][0][3] == "one run"
 
 

@@ -102,11 +102,11 @@ def test_origin_and_settings(tmp_path):
 def test_badges_only_where_they_apply(tmp_path):
     write(tmp_path, "f22a 1.2")
     assert not any(badge in read(tmp_path).text for badge in page.BADGES)
-    write(tmp_path, "f22a 1.3", data={"name": "synthetic"}, quick=True, weights="none", deviations=["epochs 8, not 90"])
+    write(tmp_path, "f22a 1.3", data={"name": "synthetic"}, quick=True, weights="none", deviations=["epochs 8, not 90", page.TRAINED_ON])
     write(tmp_path, "f22a 1.4", deviations=["epochs 1, not 200"])
     parsed = read(tmp_path)
     assert "Not as in the report: epochs 1, not 200." in parsed.text
-    assert parsed.rows[3][-1] == "synthetic stand-in, quick run, weights: none"
+    assert parsed.rows[3][-1] == "synthetic stand-in, quick run, weights: none, training pictures"
     assert all(badge in parsed.text for badge in page.BADGES)
 
 

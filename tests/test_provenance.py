@@ -39,6 +39,8 @@ SCRATCH, PRETRAINED, TABLE = p1_recipes.RECIPES["f22a", "A"], p2_recipes.RECIPES
     [
         (SCRATCH, {}, []),
         (SCRATCH, {"epochs": 3}, ["epochs 3, not 90"]),
+        (SCRATCH, {"lr": 1e-2 / 810}, ["lr 1.235e-05, not 0.01"]),
+        (SCRATCH, {"lr": 0.010001}, ["lr 0.010001, not 0.01"]),
         (SCRATCH, {"weights": "a.pth (0123)"}, ["weights of a.pth (0123), not random ones"]),
         (SCRATCH, {"weights": "default"}, ["published weights, not random ones"]),
         (SCRATCH, {"seed": 4}, ["seed 4, not 0"]),

@@ -1,18 +1,27 @@
 """run_all.sh and run_all.py: set-up, selection, order, failures, interruption. Small scripts stand in for the items'."""
 
 import contextlib
+import importlib
+import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 import run_all as runner
-from common import cli, items
+from common import cli, items, synthetic
 from common.cli import ROOT
+from common.files import file_digest
+from hw1 import p3_data, p3_recipes
+from hw2 import p2_final, p2_models, p2_ours, p2_recipes
+from hw2 import p2_synthetic as cifar_synthetic
 
 SCRIPT = """import argparse, pathlib, sys, time
 parser = argparse.ArgumentParser()
@@ -169,6 +178,44 @@ cli.run(run_all.main, run_all.parse_args(["--out", {str(small)!r}, "--only", "f2
 def test_wrong_use(options):
     done = subprocess.run([sys.executable, ROOT / "run_all.py", *options], capture_output=True, text=True)
     assert done.returncode == 2 and done.stderr.count("\n") == 1
+
+
+@pytest.fixture
+def shortened(tmp_path, monkeypatch) -> Path:
+    """A --data folder with a little of what stands in for problem 3's data, for which the recipes are cut to an epoch or two."""
+    synthetic.draw_p1(tmp_path / "data/hw1_data/p1_data", 2, 1)
+    cifar_synthetic.draw_cifar(tmp_path / "data/hw2_data/p2_data", 100, 20, 10)
+    for module in (p2_final, p2_ours):
+        monkeypatch.setattr(module, "OURS", replace(p2_recipes.OURS, network="whitened", epochs=1, batch_size=40))
+    monkeypatch.setitem(p2_models.NETWORKS, "whitened", lambda: p2_models.Whitened(widths=(4, 4, 4)))
+    monkeypatch.setitem(p3_recipes.SMALL, "network", "small")
+    for recipe, changes in p3_recipes.STAND_INS.items():
+        monkeypatch.setitem(p3_recipes.STAND_INS, recipe, changes | {"epochs": 2, "hidden": 64})
+    return tmp_path / "data"
+
+
+def test_the_long_form_of_items_that_build_on_each_other_runs_twice(shortened, tmp_path):
+    out, lists = tmp_path / "out", []
+    options = ["--full", "--dry-run", "--only", "f23-2.2", "--data", shortened, "--out", out]
+    printed = subprocess.run([sys.executable, ROOT / "run_all.py", *options], capture_output=True, text=True, check=True).stdout
+    found = []
+    for _ in range(2):
+        for line in printed.splitlines():
+            _, script, *words = shlex.split(line)
+            module = importlib.import_module(script.removesuffix(".py").replace("/", "."))
+            module.main(module.parse_args(words))
+        found.append({path.name: json.loads(path.read_text()) for path in out.glob("*.json")})
+        lists.append(file_digest(out / "checkpoints/hw2-p2-best/dropped.csv"))
+    first, second = found
+    assert first.keys() == second.keys() == {"hw2-p2-best.json", "f23-2.1.json", "f23-2.2.json"}
+    for name, result in first.items():
+        assert [result[key] for key in ("data", "reproduced", "settings")] == [
+            second[name][key] for key in ("data", "reproduced", "settings")
+        ]
+    backbone = first["f23-2.2.json"]["settings"]["B"]["backbone"]["settings"]
+    assert lists == [backbone["list of images left out"]] * 2
+    assert backbone["data"]["name"] == first["f23-2.2.json"]["data"]["name"] == p3_data.STAND_INS
+    assert backbone["data"]["train"] + backbone["data"]["validation"] == 100 - round(p2_ours.DIRTY_SHARE * 98)
 
 
 # ---- set-up: run_all.sh with a python that stands in for that of .venv ----
