@@ -21,8 +21,9 @@ sys.path.append(str(Path(__file__).resolve().parents[1]))
 
 from common import classification, setup, training
 from common.augment import IMAGENET_MEAN, IMAGENET_STD, Crop, Flip, Normalise, Pipeline
-from common.data import batches, load_p1, locate, synthetic
+from common.data import batches, locate, synthetic
 from hw1 import p1_models, p1_recipes
+from hw1.p1_data import load_p1
 
 
 class PilImages(Dataset):

@@ -31,8 +31,9 @@ if __name__ == "__main__":
     ARGS = parse_args()  # before torch is imported: --help and a wrong argument answer at once
 
 from common import grading, setup
-from common.data import CIFAR_SIZE, read_answers
+from common.data import CIFAR_SIZE
 from hw1 import p1_models, p1_recipes
+from hw1.p1_data import read_answers
 
 
 def main(args: argparse.Namespace) -> dict:

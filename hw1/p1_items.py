@@ -8,10 +8,10 @@ from pathlib import Path
 
 import torch
 
-from common import figures, metrics, results, runs, setup
-from common.architecture import describe, stages
+from common import figures, metrics, results, setup
 from common.data import Labelled
 from hw1 import p1_models, p1_recipes
+from hw1.architecture import describe, stages
 from hw1.p1_recipes import Recipe
 
 STATED = {  # by report, what its items 1.3 and 1.4 say; names as in Recipe.settings()
@@ -44,9 +44,9 @@ COMPARED = {  # what each report's item 1.4 is about
 
 def write(args: argparse.Namespace, runtime: setup.Runtime, recipe: Recipe, folder: Path, run: dict, validation: Labelled) -> dict:
     """Complete `run`, its history and settings, write it as run.json, and write the model's items; returns run.json's content."""
-    run = runs.finish(args, runtime, p1_recipes.recipe(args.report, args.model), recipe, folder, run)
+    run = results.write_run(args, runtime, p1_recipes.recipe(args.report, args.model), recipe, folder, run)
     if args.report is None:
-        write_ours(args, runtime, run, graders_accuracy(runs.save_half(folder, "p1.pth", run["kept"]), runtime, validation))
+        write_ours(args, runtime, run, graders_accuracy(results.save_half(folder, "p1.pth", run["kept"]), runtime, validation))
     else:
         write_accuracy(args, runtime, run["settings"]["data"])
         (write_model_a if args.model == "A" else write_model_b)(args, runtime, run)
@@ -70,7 +70,7 @@ def write_ours(args: argparse.Namespace, runtime: setup.Runtime, run: dict, grad
         reported={"accuracy": REPORTED_OURS[args.model]},
         reproduced=reproduced,
         claims=[],
-        **runs.own_fields(run),
+        **results.run_fields(run),
     )
 
 
@@ -84,7 +84,7 @@ def graders_accuracy(path: Path, runtime: setup.Runtime, validation: Labelled) -
 @setup.on_rank_zero
 def write_accuracy(args: argparse.Namespace, runtime: setup.Runtime, data: dict) -> None:
     """Item 1.2 from the best runs of both models, as far as they have been trained on the same data."""
-    both = runs.of_both_models(args, f"{args.report} 1.2", p1_recipes.run_folder, data, numbers=())
+    both = results.model_rows(args, f"{args.report} 1.2", p1_recipes.run_folder, data, numbers=())
     accuracy = {model: run["kept"]["validation_accuracy"] for model, run in both.items()}
     claims = [{"claim": "B beats A", "holds": accuracy["B"] > accuracy["A"], **accuracy}] if len(both) == 2 else []
     results.write_result(
@@ -96,7 +96,7 @@ def write_accuracy(args: argparse.Namespace, runtime: setup.Runtime, data: dict)
         reproduced=accuracy,
         claims=claims,
         data=data,
-        **runs.both_fields(both),
+        **results.model_fields(both),
     )
 
 
@@ -126,7 +126,7 @@ def curve_notes(settings: dict) -> dict[str, str]:
 def curves(run: dict, title: str):
     """A run's learning curve; its legend says in what the two losses differ."""
     notes = dict(zip(("train_loss", "validation_loss"), curve_notes(run["settings"]).values(), strict=False))
-    return runs.curves({"": run["history"]}, ("loss", "accuracy"), title, notes)
+    return results.curves({"": run["history"]}, ("loss", "accuracy"), title, notes)
 
 
 @setup.on_rank_zero
@@ -143,7 +143,7 @@ def write_model_a(args: argparse.Namespace, runtime: setup.Runtime, run: dict) -
         reported=reported,
         reproduced=reproduced,
         claims=[],
-        **runs.own_fields(run),
+        **results.run_fields(run),
     )
 
 
@@ -171,7 +171,7 @@ def write_model_b(args: argparse.Namespace, runtime: setup.Runtime, run: dict) -
         reproduced=reproduced | {f"parameters {model}": made_of[model]["parameters"] for model in "AB"},
         claims=difference_claims(args.report, made_of["A"], made_of["B"]),
         tables=[table],
-        **runs.own_fields(run),
+        **results.run_fields(run),
     )
 
 

@@ -7,9 +7,9 @@ import timm
 from torch import Tensor, nn
 from torchvision import models
 
-from common import pretrained, setup, training
-from common.data import P1_CLASSES
+from common import checkpoints, setup
 from common.setup import load_checkpoint_for_all, load_weights
+from hw1.p1_data import P1_CLASSES
 
 
 class SmallCNN(nn.Module):
@@ -74,7 +74,7 @@ def build(name: str, weights: str = "none") -> nn.Module:
     if name in OWN:
         model, url = OWN[name](), None
     elif name in TIMM:
-        model, url = pretrained.create(name, num_classes=P1_CLASSES), timm.get_pretrained_cfg(name).url
+        model, url = checkpoints.create(name, num_classes=P1_CLASSES), timm.get_pretrained_cfg(name).url
     else:
         url = models.get_model_weights(TORCHVISION[name][0]).DEFAULT.url
         model = models.get_model(TORCHVISION[name][0])
@@ -82,11 +82,11 @@ def build(name: str, weights: str = "none") -> nn.Module:
     if weights == "none":
         return model
     if weights == "default":
-        state, path = pretrained.published_weights(name, url), Path(name)
+        state, path = checkpoints.published_weights(name, url), Path(name)
     else:
         path = Path(weights)
         state = load_checkpoint_for_all(path, f"--weights takes none, default or a state dict of {name}")
-    load_backbone(model, pretrained.in_timm_names(state, model, path), path)
+    load_backbone(model, checkpoints.in_timm_names(state, model, path), path)
     return model
 
 
@@ -151,8 +151,8 @@ def last_linear(model: nn.Module) -> nn.Linear:
 
 
 def load_trained(path: Path, runtime: setup.Runtime, remedy: str) -> tuple[nn.Module, dict]:
-    """common.training.load_trained for the networks of hw1/p1_train.py."""
-    return training.load_trained(path, lambda settings: build(settings["network"]), NAMES, "hw1/p1_train.py", runtime, remedy)
+    """common.checkpoints.load_trained for the networks of hw1/p1_train.py."""
+    return checkpoints.load_trained(path, lambda settings: build(settings["network"]), NAMES, "hw1/p1_train.py", runtime, remedy)
 
 
 def features(model: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:

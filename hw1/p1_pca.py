@@ -14,7 +14,7 @@ from pathlib import Path
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 
-from common import cli
+from common import cli, results
 from hw1 import arguments
 
 
@@ -31,9 +31,9 @@ if __name__ == "__main__":
 
 import torch
 
-from common import figures, results, setup
-from common.data import P1_CLASSES
+from common import figures, setup
 from hw1 import p1_embedding, p1_recipes, p1_tsne
+from hw1.p1_data import P1_CLASSES
 
 LEAST = 11  # images: each has ten neighbours
 

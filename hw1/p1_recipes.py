@@ -15,8 +15,9 @@ from torch import Tensor, nn
 
 from common import classification, setup, training
 from common.augment import NORMALISE, AutoAugment, Crop, Cutout, Flip, Pipeline, RandomErasing, Resize, Rotate
-from common.data import P1_CLASSES, Splits, load_p1
+from common.data import Splits
 from common.training import cosine, one_cycle
+from hw1.p1_data import P1_CLASSES, load_p1
 
 
 def warm_up_then_linear(epoch: float, epochs: int) -> float:

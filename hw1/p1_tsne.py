@@ -15,7 +15,7 @@ from pathlib import Path
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 
-from common import cli
+from common import cli, results
 from hw1 import arguments
 
 
@@ -32,9 +32,9 @@ if __name__ == "__main__":
 
 import torch
 
-from common import figures, metrics, results, setup
-from common.data import P1_CLASSES
+from common import figures, metrics, setup
 from hw1 import p1_embedding, p1_recipes
+from hw1.p1_data import P1_CLASSES
 
 F23_REPORTED = {"first": (0.0204, 3.9176), "middle": (0.65, 1.5015), "last": (0.7048, 1.7552)}
 ITEMS = {"f22a": "f22a 1.6", "f22b": "f22b 1.5-tsne", "f23": "f23 1.6"}

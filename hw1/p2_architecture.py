@@ -12,7 +12,7 @@ from pathlib import Path
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 
-from common import cli
+from common import cli, results
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -30,10 +30,10 @@ import torch
 from torch import nn
 from torchvision.models.segmentation.deeplabv3 import ASPPConv
 
-from common import architecture, diagram, figures, results, setup
-from common.tracing import Record, trace
+from common import architecture, diagram, figures, setup
 from hw1 import p2_models, p2_recipes
 from hw1.p2_data import SIZE
+from hw1.tracing import Record, trace
 
 
 def layer_counts(layers: list) -> str:

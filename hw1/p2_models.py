@@ -13,7 +13,7 @@ from torchvision import models
 from torchvision.models.resnet import BasicBlock
 from torchvision.ops import FeaturePyramidNetwork
 
-from common import pretrained, setup, training
+from common import checkpoints, setup
 from common.augment import Normalise
 from common.data import shares
 from common.metrics import class_iou, confusion_matrix
@@ -126,7 +126,7 @@ def build(name: str, weights: str = "none") -> nn.Module:
     """
     model = NETWORKS[name]()
     if weights == "default":
-        load_start(model, name, pretrained.published_weights(name, PUBLISHED.get(name)), Path(name))
+        load_start(model, name, checkpoints.published_weights(name, PUBLISHED.get(name)), Path(name))
     elif weights != "none":
         remedy = f"--weights takes none, default or a state dict of {name}"
         load_start(model, name, load_checkpoint_for_all(Path(weights), remedy), Path(weights))
@@ -168,8 +168,8 @@ START = {  # a file's key in our network, what of the network may stay random, a
 
 
 def load_trained(path: Path, runtime: setup.Runtime, remedy: str) -> tuple[nn.Module, dict]:
-    """common.training.load_trained for the networks of hw1/p2_seg_train.py."""
-    return training.load_trained(path, lambda settings: build(settings["network"]), NETWORKS, "hw1/p2_seg_train.py", runtime, remedy)
+    """common.checkpoints.load_trained for the networks of hw1/p2_seg_train.py."""
+    return checkpoints.load_trained(path, lambda settings: build(settings["network"]), NETWORKS, "hw1/p2_seg_train.py", runtime, remedy)
 
 
 # ---- what a network sees ----

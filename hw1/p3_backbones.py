@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from common import results, setup, training
+from common import checkpoints, results, setup, training
 from hw1 import p3_data, p3_models, p3_recipes
 
 KINDS = {"A": "none", "B": "sl", "C": "ssl", "D": "sl", "E": "ssl"}  # supervised, self-supervised
@@ -54,7 +54,7 @@ def load(path: Path | None, recipe) -> tuple[torch.nn.Module, int]:
     """The backbone, from a file or random, and the length of its features."""
     backbone, dim = p3_models.build_backbone(recipe.network, recipe.image_size)
     if path:
-        p3_models.load_backbone(backbone, setup.load_checkpoint_for_all(path, "name another file"), path)
+        p3_models.load_backbone(backbone, checkpoints.load_checkpoint_for_all(path, "name another file"), path)
     return backbone, dim
 
 

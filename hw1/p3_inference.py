@@ -13,7 +13,7 @@ from pathlib import Path
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 
-from common import cli
+from common import checkpoints, cli
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -28,7 +28,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 if __name__ == "__main__":
     ARGS = parse_args()  # before torch is imported: --help and a wrong argument answer at once
 
-from common import classification, grading, setup, training
+from common import classification, grading, setup
 from common.augment import Normalise, Pipeline
 from common.data import fitted
 from hw1 import p3_data, p3_models
@@ -47,8 +47,8 @@ def main(args: argparse.Namespace) -> dict[str, str]:
     """Write the csv; returns the labels by file name. Raises Incomplete if an image cannot be read."""
     grading.refuse_other_file(args.out_csv, args.images_csv)
     runtime, rows = setup.start(args), p3_data.read_rows(args.images_csv, args.in_dir, ("filename",))
-    model, state = training.load_trained(
-        args.weights or training.first_trained(*WEIGHTS), build, p3_models.names(), "hw1/p3_ssl_finetune.py", runtime, REMEDY
+    model, state = checkpoints.load_trained(
+        args.weights or checkpoints.first_trained(*WEIGHTS), build, p3_models.names(), "hw1/p3_ssl_finetune.py", runtime, REMEDY
     )
     size, classes = state["settings"]["image_size"], state["settings"]["classes"]
     files = [args.in_dir / row["filename"] for row in rows]

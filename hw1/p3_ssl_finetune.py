@@ -15,7 +15,7 @@ from pathlib import Path
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 
-from common import cli
+from common import cli, results, training
 from hw1 import arguments
 
 REPORTED = {"A": 0.3251, "B": 0.4507, "C": 0.4360, "D": 0.3325, "E": 0.2980}
@@ -39,7 +39,7 @@ if __name__ == "__main__":
 
 import torch
 
-from common import classification, figures, results, runs, setup, training
+from common import classification, figures, setup
 from common.augment import Normalise, Pipeline
 from common.data import Labelled, Splits
 from hw1 import p3_backbones, p3_data, p3_models, p3_recipes
@@ -106,15 +106,15 @@ def train_setting(setting: str, splits: Splits, classes: list[str], source, runt
     setup.log(f"setting {setting}, seed {args.seed}:")
     recipe, path, settings, folder = run_of(setting, splits, classes, source, runtime, args)
     setup.writable_folder(folder)
-    if runs.ended(folder, settings, args.resume):
+    if results.ended(folder, settings, args.resume):
         setup.log(f"  has ended: {folder}")
         return
     setup.seed_everything(args.seed)
     model, splits, pipeline = prepare(path, recipe, splits, len(classes), runtime)
     history = classification.train(model, recipe, splits, pipeline, folder, settings, runtime, args)
     if setting == "C":
-        runs.save_half(folder, "p3.pth", training.kept_epoch(history, recipe.keep))
-    runs.keep_history(folder, settings, history)
+        results.save_half(folder, "p3.pth", training.kept_epoch(history, recipe.keep))
+    results.keep_history(folder, settings, history)
 
 
 # ---- the item ----
@@ -128,7 +128,7 @@ def claims(rows: dict[str, dict], byol: dict) -> list[dict]:
     known = {"both views identical": "identical_views", "20 nearest neighbours before fine-tuning": "knn_accuracy"}
     start = {words: byol[key] for words, key in known.items() if key in byol}
     return [
-        {"claim": f"{better} > {worse}", "holds": runs.beats(rows[better], rows[worse])}
+        {"claim": f"{better} > {worse}", "holds": results.beats(rows[better], rows[worse])}
         | {"lead": rows[better]["validation"] - rows[worse]["validation"], **start}
         for better, worse in ("BC", "CA", "DE")
         if {better, worse} <= rows.keys()
@@ -174,7 +174,7 @@ def write(args: argparse.Namespace, runtime: setup.Runtime, source: p3_data.Sour
         data=splits.describe(),
         weights="; ".join(f"{name}: {one['weights']}" for name, one in kept.items()),
         settings={name: one["settings"] for name, one in kept.items()} | {"classes": classes},
-        **runs.of_rows(kept),
+        **results.row_fields(kept),
     )
 
 
@@ -184,15 +184,15 @@ def row(name: str, histories: list[list[dict]], source: p3_data.Source, args: ar
     """
     full, kind = RECIPES[name], p3_backbones.KINDS[name]
     recipe = p3_recipes.adapt(full, args, source)
-    settings = recipe.settings() | {"seeds": [once.seed for once in runs.repetitions(args)]}
+    settings = recipe.settings() | {"seeds": [once.seed for once in training.seeds(args)]}
     words = training.deviations(full, settings)
     if kind != "none":
         path, given = p3_backbones.file_of(args, source, name), getattr(args, kind)
         settings["backbone"] = p3_backbones.origin_of(path)
         words += [f"--{kind} {path.name} ({settings['backbone']['digest']})"] * (given is not None)
-    origin = {**runs.origin(*histories), "command": results.command_line()}
-    settings |= runs.precision(*histories) | origin
-    accuracy = runs.summary([[training.kept_epoch(history, recipe.keep)] for history in histories])
+    origin = {**results.origin(*histories), "command": results.command_line()}
+    settings |= results.precision(*histories) | origin
+    accuracy = results.summary([[training.kept_epoch(history, recipe.keep)] for history in histories])
     return {"accuracy": accuracy, "settings": settings, "deviations": words, "quick": args.quick, **origin}
 
 
@@ -216,8 +216,8 @@ def collected(splits: Splits, classes: list[str], source, runtime: setup.Runtime
     """The histories of every setting that has ended for all seeds with today's settings and backbones, by setting."""
     found = {}
     for name in filter(lambda name: p3_backbones.is_there(args, source, name), REPORTED):
-        planned = [run_of(name, splits, classes, source, runtime, once) for once in runs.repetitions(args)]
-        histories = [runs.ended(folder, settings, resuming=True) for _, _, settings, folder in planned]
+        planned = [run_of(name, splits, classes, source, runtime, once) for once in training.seeds(args)]
+        histories = [results.ended(folder, settings, resuming=True) for _, _, settings, folder in planned]
         if all(histories):
             found[name] = histories
     return found
@@ -231,7 +231,7 @@ def main(args: argparse.Namespace) -> dict:
     names = wanted(args, source)
     for path in dict.fromkeys(p3_backbones.file_of(args, source, name) for name in names):
         p3_backbones.load(path, p3_recipes.adapt(FINETUNE, args, source))  # a wrong file ends the script before anything is trained
-    for once in runs.repetitions(args):
+    for once in training.seeds(args):
         for name in names:
             train_setting(name, splits, classes, source, runtime, once)
     return write(args, runtime, source, collected(splits, classes, source, runtime, args), splits, classes)

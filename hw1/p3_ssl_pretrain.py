@@ -16,7 +16,7 @@ from pathlib import Path
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 
-from common import cli
+from common import checkpoints, cli, results, training
 from hw1 import arguments
 
 
@@ -43,7 +43,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from common import classification, figures, results, runs, setup, training
+from common import classification, figures, setup
 from common.augment import Normalise, Pipeline, beside
 from common.data import Labelled, Splits, batches
 from hw1 import byol, p3_data, p3_models, p3_recipes
@@ -141,8 +141,8 @@ def pretrain(args: argparse.Namespace, runtime: setup.Runtime, source: p3_data.S
 @setup.on_rank_zero
 def keep_backbone(folder: Path, backbone: nn.Module, settings: dict, history: list[dict]) -> None:
     """Write backbone.pth, and backbone.json with what p3_ssl_finetune.py says of it."""
-    setup.save_checkpoint(folder / "backbone.pth", backbone.state_dict())
-    results.write_json(folder / "backbone.json", {"settings": settings, "after the last epoch": history[-1]} | runs.origin(history))
+    checkpoints.save_checkpoint(folder / "backbone.pth", backbone.state_dict())
+    results.write_json(folder / "backbone.json", {"settings": settings, "after the last epoch": history[-1]} | results.origin(history))
 
 
 def draw(before: dict, history: list[dict]):
@@ -177,7 +177,7 @@ def write(args: argparse.Namespace, runtime: setup.Runtime, recipe, settings: di
         settings=settings,
         weights="none",
         deviations=training.deviations(p3_recipes.PRETRAIN, settings),
-        **runs.origin(history),
+        **results.origin(history),
     )
 
 

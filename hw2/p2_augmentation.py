@@ -15,7 +15,7 @@ from pathlib import Path
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 
-from common import cli
+from common import cli, training
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -31,8 +31,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 if __name__ == "__main__":
     ARGS = parse_args()  # before torch is imported: --help and a wrong argument answer at once
 
-from common import results, setup, training
-from common.runs import beats
+from common import results, setup
+from common.results import beats
 from hw2 import p2_tables
 from hw2.p2_data import combined
 from hw2.p2_recipes import AUGMENTATIONS, COMBINED_SET, TABLE
@@ -83,7 +83,7 @@ def claims(rows: dict[str, dict]) -> list[dict]:
 @setup.on_rank_zero
 def write(args: argparse.Namespace, runtime: setup.Runtime, recipe, weights: str, data: dict, runs: dict[str, list]) -> dict:
     """The item."""
-    rows = {name: p2_tables.table_row(found) for name, found in runs.items()}
+    rows = {name: p2_tables.table_row(found) for name, found in results.items()}
     fields = p2_tables.own_fields(args, runtime, recipe, weights, data, runs)
     fields["settings"] |= {"transforms": {name: repr(augment) for name, augment in AUGMENTATIONS.items()}}
     fields["settings"]["combined set"] = COMBINED_SET

@@ -22,7 +22,7 @@ from pathlib import Path
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 
-from common import cli
+from common import cli, results, training
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -39,9 +39,9 @@ if __name__ == "__main__":
 
 from torch import Tensor
 
-from common import figures, results, setup, training
+from common import figures, setup
 from common.data import Labelled, Splits
-from common.runs import beats
+from common.results import beats
 from hw2 import p2_suspects, p2_tables
 from hw2.p2_data import CLASSES, known_dirty
 from hw2.p2_recipes import TABLE
@@ -159,7 +159,7 @@ def main(args: argparse.Namespace) -> dict:
     names, dirty = [splits.train.names + splits.validation.names for _, splits in seeds], known_dirty(args.data)
     rows = {
         name: p2_tables.table_row(found) | reports_way(found, runs["none"], dropped[name]) | detection(names, dropped[name], dirty)
-        for name, found in runs.items()
+        for name, found in results.items()
     }
     return write(args, runtime, recipe, weights, seeds[0][1], scores[0], runs, rows, scorers)
 

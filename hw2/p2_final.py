@@ -17,7 +17,7 @@ from pathlib import Path
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 
-from common import cli
+from common import checkpoints, cli, results, training
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -36,7 +36,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 if __name__ == "__main__":
     ARGS = parse_args()  # before torch is imported: --help and a wrong argument answer at once
 
-from common import classification, metrics, results, runs, setup, training
+from common import classification, metrics, setup
 from common.data import Labelled, Splits
 from hw2 import p2_models, p2_ours, p2_suspects, p2_tables
 from hw2.p2_data import COURSE_SHARE, NORMALISED, combined, load_public_test
@@ -85,10 +85,10 @@ def test_accuracy(path: Path, test: Labelled, runtime: setup.Runtime, views: int
 @setup.on_rank_zero
 def finish(args, runtime: setup.Runtime, full, used, history: list[dict], folder: Path, steps: dict, test: Labelled) -> dict:
     """Write run.json and p2.pth; returns the former's content. `steps` is what came before the last training."""
-    settings = setup.load_checkpoint(folder / "best.pth", "train again")["settings"] | steps
+    settings = checkpoints.load_checkpoint(folder / "best.pth", "train again")["settings"] | steps
     settings |= {"public_test": len(test), "digest of public_test": test.digest()}
-    run = runs.finish(args, runtime, full, used, folder, {"history": history, "settings": settings})
-    runs.save_half(folder, "p2.pth", run["kept"])
+    run = results.write_run(args, runtime, full, used, folder, {"history": history, "settings": settings})
+    results.save_half(folder, "p2.pth", run["kept"])
     return run
 
 
@@ -111,11 +111,11 @@ def write(args: argparse.Namespace, runtime: setup.Runtime, run: dict, tested: d
         runtime,
         "hw2-p2 best" if ours else "cv22 2.5",
         title,
-        figures={"": runs.curves({"": run["history"]}, ("loss", "accuracy"), title)},
+        figures={"": results.curves({"": run["history"]}, ("loss", "accuracy"), title)},
         reported={"accuracy on public_test": "from ImageNet weights: 0.8272"} if ours else REPORTED,
         reproduced=tested | kept | validated,
         claims=[],
-        **runs.own_fields(run),
+        **results.run_fields(run),
     )
 
 

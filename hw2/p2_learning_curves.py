@@ -19,7 +19,7 @@ from pathlib import Path
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 
-from common import cli
+from common import cli, results, training
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -35,7 +35,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 if __name__ == "__main__":
     ARGS = parse_args()  # before torch is imported: --help and a wrong argument answer at once
 
-from common import classification, figures, results, runs, setup, training
+from common import classification, figures, setup
 from common.data import Splits
 from hw2 import p2_models
 from hw2.p2_data import NORMALISED, combined, load_cifar
@@ -140,7 +140,7 @@ def write(args: argparse.Namespace, runtime: setup.Runtime, recipe: Recipe, spli
     found = {name: numbers(history, recipe.batch_size) for name, history in histories.items()}
     there = results.read_json(results.result_path(args.out, other))
     comparable = there.get("data") == splits.describe() and there.get("quick") == args.quick
-    settings = training.run_settings(recipe, "none", splits.describe(), runtime, args) | runs.precision(*histories.values())
+    settings = training.run_settings(recipe, "none", splits.describe(), runtime, args) | results.precision(*histories.values())
     return results.write_result(
         args,
         runtime,
@@ -153,7 +153,7 @@ def write(args: argparse.Namespace, runtime: setup.Runtime, recipe: Recipe, spli
         tables=forms(item, found, there if comparable else {}),
         data=splits.describe(),
         weights="none",
-        **runs.origin(*histories.values()),
+        **results.origin(*histories.values()),
         deviations=training.deviations(CURVES, settings),
         settings=settings | {"network": list(NETWORKS.values())} | ({"combined set": COMBINED_SET} if args.combined else {}),
     )

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision import models
 
-from common import classification, pretrained, setup, training
+from common import checkpoints, classification, setup
 from hw2.p2_data import CLASSES, NORMALISED
 
 
@@ -110,10 +110,10 @@ def build(name: str, weights: str = "none") -> nn.Module:
     model = NETWORKS[name]()
     if weights == "default":
         url = models.ResNet50_Weights.DEFAULT.url if name == "resnet50" else None
-        setup.load_weights(model, pretrained.published_weights(name, url), Path(name))
+        checkpoints.load_weights(model, checkpoints.published_weights(name, url), Path(name))
     elif weights != "none":
-        state = setup.load_checkpoint_for_all(Path(weights), f"--weights takes none, default or a state dict of {name}")
-        setup.load_weights(model, state.get("model", state), Path(weights))
+        state = checkpoints.load_checkpoint_for_all(Path(weights), f"--weights takes none, default or a state dict of {name}")
+        checkpoints.load_weights(model, state.get("model", state), Path(weights))
     return model
 
 
@@ -129,5 +129,5 @@ def outputs(network: str) -> dict[str, str]:
 
 
 def load_trained(path: Path, runtime: setup.Runtime, remedy: str) -> tuple[nn.Module, dict]:
-    """common.training.load_trained for the networks of this problem."""
-    return training.load_trained(path, lambda settings: build(settings["network"]), NETWORKS, "hw2/p2_final.py", runtime, remedy)
+    """common.checkpoints.load_trained for the networks of this problem."""
+    return checkpoints.load_trained(path, lambda settings: build(settings["network"]), NETWORKS, "hw2/p2_final.py", runtime, remedy)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 
-from common import cli
+from common import cli, results
 
 NETWORKS = ("lenet", "residual", "resnet50", "whitened", "whitened_residual")  # those of p2_models.py
 
@@ -31,8 +31,8 @@ if __name__ == "__main__":
 
 import torch
 
-from common import figures, results, setup
-from common.tracing import trace
+from common import figures, setup
+from hw1.tracing import trace
 from hw2 import p2_models
 
 REPORTED = {"parameters": 25_557_032, "megabytes": 97.7}

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from common import classification, figures, setup, training
+from common import checkpoints, classification, figures, results, setup, training
 from common.data import Labelled, Splits
-from common.runs import ended, keep_history, origin, precision, repetitions, summary
+from common.results import ended, keep_history, origin, precision, repetitions, summary
 from hw2 import p2_models
 from hw2.p2_data import COURSE_SHARE, NORMALISED, load_cifar
 from hw2.p2_recipes import TABLE, Recipe
@@ -74,7 +74,7 @@ def learning(train_accuracy: float) -> dict[str, str]:
 
 
 def table_row(histories: list[list[dict]]) -> dict:
-    """A row of a result: `runs.summary`, and a note where nothing was learnt."""
+    """A row of a result: `results.summary`, and a note where nothing was learnt."""
     found = summary(histories)
     return found | learning(found["train"])
 
@@ -90,11 +90,11 @@ def made_once(path: Path, history: list[dict], count: int, make: Callable[[], Te
     Another machine would make it a little different, and the trainings after it would not be the same.
     """
     with contextlib.suppress(setup.UsageError):
-        kept = setup.load_checkpoint_for_all(path, "")
+        kept = checkpoints.load_checkpoint_for_all(path, "")
         if kept.get("history") == history and len(kept.get("made", ())) == count:
             return kept["made"]
     made = make()
-    setup.save_checkpoint(path, {"history": history, "made": made})
+    checkpoints.save_checkpoint(path, {"history": history, "made": made})
     return made
 
 
@@ -102,7 +102,7 @@ def own_fields(
     args: argparse.Namespace, runtime: setup.Runtime, recipe: Recipe, weights: str, data: dict, runs: dict[str, list[list[dict]]]
 ) -> dict:
     """The entries of a table's result that come from its trainings, `runs` by row; `data` describes the splits before any row's change."""
-    histories = [history for row in runs.values() for history in row]
+    histories = [history for row in results.values() for history in row]
     settings = training.run_settings(recipe, weights, data, runtime, args) | precision(*histories)
     settings |= {"seeds": [once.seed for once in repetitions(args)], **p2_models.outputs(recipe.network)}
     return {

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from torchvision.models.vision_transformer import VisionTransformer
 
-from common import setup
+from common import checkpoints, setup
 from common.data import locate
 from common.files import named
 from hw3 import p1_data, p1_models, p1_recipes
@@ -21,7 +21,7 @@ def load_shown(args: argparse.Namespace, runtime: setup.Runtime) -> tuple[Vision
         folder, data = locate(args.data, p1_data.LAYOUT, p1_data.draw_pets)
         trained = argparse.Namespace(**vars(args) | {"image_size": None})
         path, remedy = p1_recipes.run_folder(trained, data) / "phase-2/p1.pth", f"make it with: {p1_recipes.train_command(args)}"
-    if own or (args.weights != "default" and "settings" in setup.load_checkpoint(path, remedy)):
+    if own or (args.weights != "default" and "settings" in checkpoints.load_checkpoint(path, remedy)):
         model, state = p1_models.load_trained(path, runtime, remedy)
         settings, deviations = state["settings"], state.get("deviations", ["trained here"])
         if own and settings["data"].get("digest") not in (None, p1_data.data_digest(folder)):

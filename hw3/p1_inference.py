@@ -13,7 +13,7 @@ from pathlib import Path
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 
-from common import cli
+from common import checkpoints, cli
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -31,7 +31,7 @@ import torch
 from torch import Tensor
 from torchvision.models.vision_transformer import VisionTransformer
 
-from common import grading, setup, training
+from common import grading, setup
 from common.augment import NORMALISE
 from hw3 import p1_models
 
@@ -48,7 +48,7 @@ def predict(model: VisionTransformer, images: Tensor, batch_size: int, runtime: 
 def main(args: argparse.Namespace) -> dict[str, int]:
     """Write the csv; returns the labels by name. Raises Incomplete if an image cannot be read."""
     runtime = setup.start(args)
-    model, state = p1_models.load_trained(args.weights or training.first_trained(*WEIGHTS), runtime, REMEDY)
+    model, state = p1_models.load_trained(args.weights or checkpoints.first_trained(*WEIGHTS), runtime, REMEDY)
     logits = partial(predict, model, batch_size=state["settings"]["validation_batch"], runtime=runtime)
     labels, problems = grading.write_labels(args.in_dir, args.out_csv, logits, model.image_size)
     grading.refuse_unread(labels, problems, args.out_csv)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torchvision import models
 from torchvision.models.vision_transformer import VisionTransformer, interpolate_embeddings
 
-from common import pretrained, setup, training
+from common import checkpoints, setup
 from common.augment import Pipeline
 from common.data import Labelled
 from common.setup import UsageError, load_checkpoint_for_all, load_weights
@@ -39,7 +39,7 @@ def build(arch: str, image_size: int, weights: str = "none", classes: int = CLAS
     model = VisionTransformer(image_size=image_size, num_classes=classes, **ARCHES[arch])
     model.normalise = "half"
     if weights == "default":
-        load_start(model, pretrained.published_weights(arch, PUBLISHED.get(arch)), Path(arch))
+        load_start(model, checkpoints.published_weights(arch, PUBLISHED.get(arch)), Path(arch))
     elif weights != "none":
         remedy = f"--weights takes none, default or a checkpoint of {arch}"
         load_start(model, load_checkpoint_for_all(Path(weights), remedy), Path(weights))
@@ -178,8 +178,8 @@ def start_head(model: VisionTransformer, split: Labelled, pipeline: Pipeline, ru
 
 
 def load_trained(path: Path, runtime: setup.Runtime, remedy: str) -> tuple[VisionTransformer, dict]:
-    """common.training.load_trained for the networks of hw3/p1_train.py."""
-    model, state = training.load_trained(
+    """common.checkpoints.load_trained for the networks of hw3/p1_train.py."""
+    model, state = checkpoints.load_trained(
         path, lambda settings: build(settings["network"], settings["image_size"]), ARCHES, "hw3/p1_train.py", runtime, remedy
     )
     model.normalise = trained_normalise(state, state["model"])

@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 
-from common import cli
+from common import cli, results, training
 from hw3 import arguments
 
 
@@ -36,7 +36,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 if __name__ == "__main__":
     ARGS = parse_args()  # before torch is imported: --help and a wrong argument answer at once
 
-from common import classification, results, runs, setup, training
+from common import classification, setup
 from common.data import Splits
 from common.files import file_digest
 from hw3 import p1_models, p1_recipes
@@ -94,24 +94,26 @@ def write(args: argparse.Namespace, runtime: setup.Runtime, first: Phase, second
     """The item, from both phases."""
     settings, network = second.settings | {"weights": first.settings["weights"]}, second.recipe.network
     whole = first.history + [epoch | {"epoch": epoch["epoch"] + len(first.history)} for epoch in second.history]
-    run = runs.finish(args, runtime, p1_recipes.SECOND, second.recipe, second.folder, {"history": second.history, "settings": settings})
+    run = results.write_run(
+        args, runtime, p1_recipes.SECOND, second.recipe, second.folder, {"history": second.history, "settings": settings}
+    )
     deviations = all_deviations(first.settings, second.settings)
-    runs.save_half(second.folder, "p1.pth", run["kept"], deviations=deviations)
+    results.save_half(second.folder, "p1.pth", run["kept"], deviations=deviations)
     kept = [training.kept_epoch(phase.history, phase.recipe.keep)["validation_accuracy"] for phase in (first, second)]
     return results.write_result(
         args,
         runtime,
         "f21 1.1" + "-uncropped" * args.no_crop,
         f"accuracy on 37 breeds, {network}" + ", without random crops" * args.no_crop,
-        figures={"": runs.curves({"": whole}, ("loss", "accuracy"), f"{network}, two phases")},
+        figures={"": results.curves({"": whole}, ("loss", "accuracy"), f"{network}, two phases")},
         reported={"accuracy": 0.944},
         reproduced={"accuracy": kept[1], "after phase 1": kept[0], "chance": 1 / 37},
         claims=[],
-        **runs.own_fields(run)
+        **results.run_fields(run)
         | {
             "deviations": deviations,
-            **runs.origin(whole),
-            "settings": {"phase 1": first.settings | runs.precision(first.history), "phase 2": run["settings"]},
+            **results.origin(whole),
+            "settings": {"phase 1": first.settings | results.precision(first.history), "phase 2": run["settings"]},
         },
     )
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 
-from common import cli
+from common import checkpoints, cli, training
 from hw3 import arguments
 
 
@@ -38,7 +38,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from tqdm import tqdm
 
-from common import results, runs, setup, training
+from common import results, setup
 from common.data import batches, shares
 from common.files import named
 from hw3 import catr, p2_models, p2_recipes
@@ -137,11 +137,11 @@ def write(args: argparse.Namespace, runtime: setup.Runtime, recipe: Recipe, run:
         runtime,
         "f21 2.1-training",
         f"training the captioner, {recipe.network}",
-        figures={"": runs.curves({"": run["history"]}, ("loss",), f"captioner, {recipe.network}")},
+        figures={"": results.curves({"": run["history"]}, ("loss",), f"captioner, {recipe.network}")},
         reported={},
         reproduced=found | {"validation loss": run["kept"]["validation_loss"]},
         claims=[],
-        **runs.own_fields(run),
+        **results.run_fields(run),
     )
 
 
@@ -168,9 +168,9 @@ def main(args: argparse.Namespace) -> dict:
         return numbers | evaluate(model, pairs[1], recipe.batch_size, runtime)
 
     history = training.walk(recipe, model, optimiser, folder, settings, runtime, args.resume, one_epoch)
-    run = runs.finish(args, runtime, p2_recipes.FULL, recipe, folder, {"history": history, "settings": settings})
-    path = runs.save_half(folder, "p2.pth", run["kept"], pieces=pieces.pieces, deviations=run["deviations"])
-    setup.load_weights(model, setup.load_checkpoint_for_all(path, "train again")["model"], path)
+    run = results.write_run(args, runtime, p2_recipes.FULL, recipe, folder, {"history": history, "settings": settings})
+    path = results.save_half(folder, "p2.pth", run["kept"], pieces=pieces.pieces, deviations=run["deviations"])
+    checkpoints.load_weights(model, checkpoints.load_checkpoint_for_all(path, "train again")["model"], path)
     found = {
         f"exact captions, {name}": exact(model, split, some.images, pieces, runtime)
         for name, split, some in zip(("training", "validation"), splits, pairs, strict=True)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 
-from common import cli
+from common import checkpoints, cli
 from hw3 import arguments
 
 
@@ -31,7 +31,7 @@ if __name__ == "__main__":
 
 from tqdm import tqdm
 
-from common import figures, grading, setup, training
+from common import figures, grading, setup
 from common.data import LARGE_PIXELS, image_files, read_image, refuse
 from hw3 import catr, p2_maps, p2_models
 from hw3.p2_data import prepared
@@ -54,7 +54,7 @@ def draw_one(path: Path, out: Path, model: catr.CATR, pieces, args: argparse.Nam
 def main(args: argparse.Namespace) -> dict[str, str]:
     """Draw all images; returns the captions by file name. Raises Incomplete if an image cannot be read."""
     runtime = setup.start(args)
-    model, pieces, _ = p2_models.load_captioner(args.weights or training.first_trained(*WEIGHTS), args.vocab, runtime, REMEDY)
+    model, pieces, _ = p2_models.load_captioner(args.weights or checkpoints.first_trained(*WEIGHTS), args.vocab, runtime, REMEDY)
     grading.refuse_same_folder(args.in_dir, args.out_dir)
     files = image_files(args.in_dir, SUFFIXES)
     stems = [path.stem for path in files]

@@ -6,7 +6,7 @@ from pathlib import Path
 from torch import nn
 from torchvision import models
 
-from common import pretrained, setup
+from common import checkpoints, setup
 from common.files import named
 from common.setup import UsageError, load_checkpoint, load_checkpoint_for_all, load_weights
 from hw3.catr import ARCHES, CATR, Config
@@ -25,7 +25,7 @@ def build(arch: str, pieces: WordPieces, side: int, weights: str = "none") -> CA
     model = CATR(dataclasses.replace(ARCHES[arch], side=side, vocab=len(pieces), start=pieces.start, end=pieces.end))
     if weights == "default":
         url = models.ResNet101_Weights.DEFAULT.url if arch == "full" else None
-        state = pretrained.published_weights(f"the captioner {arch}", url)
+        state = checkpoints.published_weights(f"the captioner {arch}", url)
         body = {key: value for key, value in state.items() if not key.startswith("fc.") and "num_batches_tracked" not in key}
         load_weights(model.backbone[0].body, body, Path(arch))
     elif weights != "none":

@@ -11,8 +11,9 @@ from conftest import draw_small
 from PIL import Image
 
 from common import data as data_module
-from common.data import batches, load_p1, read_image
+from common.data import batches, read_image
 from common.setup import UsageError
+from hw1.p1_data import load_p1
 
 
 def test_splits(data):

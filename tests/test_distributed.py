@@ -12,8 +12,8 @@ import pytest
 import torch
 from processes import pair
 
+from common import checkpoints, results, setup, synthetic, training
 from common import data as data_module
-from common import pretrained, results, runs, setup, synthetic, training
 from common.setup import ROOT, Incomplete, Runtime, UsageError
 from hw1 import (
     p1_recipes,
@@ -185,7 +185,7 @@ def rank_zero_helpers(args: argparse.Namespace) -> None:
     mine, missing, file = setup.rank(), args.folder / "missing", args.folder / "file"
     if mine == 0:
         file.write_text("no folder")
-        setup.save_checkpoint(args.folder / "kept/last.pth", {"settings": {"weights": "other"}, "model": {}})
+        checkpoints.save_checkpoint(args.folder / "kept/last.pth", {"settings": {"weights": "other"}, "model": {}})
         (args.folder / "kept/history.json").write_text('{"settings": {"weights": "other"}}')
     source = p3_data.Source("p3_data", missing)
     words = argparse.Namespace(ssl=missing, sl=None, quick=False, image_size=None, backbone=None, out=args.folder, seed=0, data=None)
@@ -194,12 +194,12 @@ def rank_zero_helpers(args: argparse.Namespace) -> None:
         said(lambda: setup.from_rank_zero(wrong)),
         said(setup.on_rank_zero(wrong)),
         said(lambda: setup.writable_folder(file / "below")),
-        said(lambda: setup.load_checkpoint_for_all(missing, "")),
-        said(lambda: runs.save_half(missing, "p1.pth", {})),
-        said(lambda: runs.ended(args.folder / "kept", {"weights": "none"}, False)),
+        said(lambda: checkpoints.load_checkpoint_for_all(missing, "")),
+        said(lambda: results.save_half(missing, "p1.pth", {})),
+        said(lambda: results.ended(args.folder / "kept", {"weights": "none"}, False)),
         said(lambda: training.resume(args.folder / "kept", None, None, None, {"weights": "none"})),
         said(lambda: training.walk(None, None, None, args.folder / "kept", {"weights": "none"}, CPU, False, None)),
-        said(lambda: pretrained.published_weights("small", None)),
+        said(lambda: checkpoints.published_weights("small", None)),
         said(lambda: data_module.locate(str(missing), "hw1_data/p1_data", wrong)),
         said(lambda: p3_backbones.file_of(words, source, "C")),
         said(lambda: p3_data.read_excluded(missing)),

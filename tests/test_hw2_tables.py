@@ -15,7 +15,7 @@ from common import classification, data, setup
 from common.augment import ByPart, Crop, PerImage, Pipeline
 from common.data import Labelled, Splits
 from common.feed import feed
-from common.runs import beats, summary
+from common.results import beats, summary
 from common.setup import UsageError, load_checkpoint, save_checkpoint
 from hw2 import (
     p2_augmentation,

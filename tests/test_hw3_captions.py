@@ -11,7 +11,7 @@ from conftest import COURSE_DATA, run_script
 from PIL import Image
 from torchvision import models
 
-from common import page, setup
+from common import checkpoints, page, setup
 from common.setup import UsageError, save_checkpoint
 from hw3 import catr, p2_caption_attention, p2_caption_train, p2_data, p2_inference, p2_maps, p2_models, p2_synthetic, p2_text
 from hw3.catr import ARCHES
@@ -232,7 +232,7 @@ def test_one_cell_a_token_with_its_own_map():
 
 def test_training_learns(trained):
     out, result = trained
-    state = setup.load_checkpoint(out / "checkpoints/hw3-p2-small/last.pth", "")
+    state = checkpoints.load_checkpoint(out / "checkpoints/hw3-p2-small/last.pth", "")
     assert state["history"][1]["train_loss"] < state["history"][0]["train_loss"]
     assert {"exact captions, training", "exact captions, validation"} < result["reproduced"].keys()
     assert result["settings"]["quarter turns"] is False and "bf16" not in result["settings"]["precision"]
@@ -289,7 +289,7 @@ def test_long_captions_and_other_checkpoints_are_refused(drawn, trained, tmp_pat
     done = run_script("hw3/p2_caption_train.py", "--data", folder, "--out", tmp_path, "--arch", "small")
     assert done.returncode == 2 and done.stderr.count("\n") == 1 and "64 positions" in done.stderr and ".jpg has " in done.stderr
     own = trained[0] / "checkpoints/hw3-p2-small/p2.pth"
-    state = setup.load_checkpoint(own, "")
+    state = checkpoints.load_checkpoint(own, "")
     del state["pieces"], state["settings"]
     save_checkpoint(tmp_path / "bare.pth", state)
     (tmp_path / "vocab.txt").write_text("\n".join(p2_text.SPECIAL))
@@ -315,7 +315,7 @@ def test_full_network_starts_from_published_statistics(monkeypatch):
     with pytest.raises(UsageError, match="batch norm is frozen"):
         p2_models.build("full", pieces, 96)
     state = models.resnet101().state_dict()
-    monkeypatch.setattr("common.pretrained.published_weights", lambda name, url: state)
+    monkeypatch.setattr("common.checkpoints.published_weights", lambda name, url: state)
     body = p2_models.build("full", pieces, 96, "default").backbone[0].body
     assert torch.equal(body.layer4[2].conv3.weight, state["layer4.2.conv3.weight"])
     assert torch.equal(body.bn1.running_var, state["bn1.running_var"])

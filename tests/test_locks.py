@@ -9,8 +9,8 @@ import pytest
 import torch
 from conftest import draw_small
 
+from common import checkpoints, locks, setup, training
 from common import data as data_module
-from common import locks, setup, training
 from common.setup import ROOT, UsageError
 from hw1 import p1_recipes, p1_train
 
@@ -62,7 +62,7 @@ def test_a_second_training_ends_with_one_line_and_touches_nothing(tmp_path):
 
 
 def test_best_is_the_epoch_of_the_history_when_a_kill_came_between_two_files(tmp_path, monkeypatch):
-    recipe, save = training.Recipe("linear", epochs=3), setup.save_checkpoint
+    recipe, save = training.Recipe("linear", epochs=3), checkpoints.save_checkpoint
     runtime = setup.Runtime(torch.device("cpu"), False)
 
     def walk(resuming: bool, accuracies: list[float], end_after: int) -> list[dict]:
@@ -87,7 +87,7 @@ def test_best_is_the_epoch_of_the_history_when_a_kill_came_between_two_files(tmp
         with pytest.raises(KeyboardInterrupt):
             walk(False, [0.5, 0.9, 0.1], end_after)
         history = walk(True, [0.5, 0.4, 0.3], 99)  # as on a GPU: an epoch that is repeated is not quite the same
-        best = setup.load_checkpoint(tmp_path / "best.pth", "")
+        best = checkpoints.load_checkpoint(tmp_path / "best.pth", "")
         kept = training.kept_epoch(history, "accuracy")
         assert best["history"][-1] == kept and best["model"]["weight"].item() == pytest.approx(kept["validation_accuracy"])
 

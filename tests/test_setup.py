@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 import torch
 
-from common import setup
+from common import checkpoints, setup
 from common.setup import UsageError
 
 
 def test_checkpoint_there_and_back(tmp_path):
     path = tmp_path / "new" / "a.pth"
-    setup.save_checkpoint(path, {"model": {"w": torch.arange(3.0)}, "history": [{"loss": 1.5}], "sizes": (1, 2)})
-    state = setup.load_checkpoint(path, "")
+    checkpoints.save_checkpoint(path, {"model": {"w": torch.arange(3.0)}, "history": [{"loss": 1.5}], "sizes": (1, 2)})
+    state = checkpoints.load_checkpoint(path, "")
     assert torch.equal(state["model"]["w"], torch.arange(3.0)) and state["history"] == [{"loss": 1.5}]
     assert [file.name for file in path.parent.iterdir()] == ["a.pth"]
 
@@ -26,7 +26,7 @@ def test_a_checkpoint_is_on_the_disk_before_it_takes_its_name(tmp_path, monkeypa
     said, sync, replace = [], os.fsync, os.replace
     monkeypatch.setattr(os, "fsync", lambda file: (said.append(os.fstat(file)), sync(file)))
     monkeypatch.setattr(os, "replace", lambda one, other: (said.append("replaced"), replace(one, other)))
-    setup.save_checkpoint(tmp_path / "a.pth", {"w": torch.zeros(1000)})
+    checkpoints.save_checkpoint(tmp_path / "a.pth", {"w": torch.zeros(1000)})
     file, replaced, folder = said
     assert (file.st_ino, file.st_size) == ((tmp_path / "a.pth").stat().st_ino, (tmp_path / "a.pth").stat().st_size)
     assert replaced == "replaced" and folder.st_ino == tmp_path.stat().st_ino
@@ -44,14 +44,14 @@ def test_failed_write_keeps_the_old_file(tmp_path):
 def test_full_disk_is_one_line_and_keeps_the_old_checkpoint(tmp_path):
     resource = pytest.importorskip("resource", reason="a file size limit stands for the full disk, and Windows has none")
     path, (soft, hard) = tmp_path / "a.pth", resource.getrlimit(resource.RLIMIT_FSIZE)
-    setup.save_checkpoint(path, {"w": torch.zeros(2)})
+    checkpoints.save_checkpoint(path, {"w": torch.zeros(2)})
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
     try:
         with pytest.raises(UsageError, match=r"cannot write .*a.pth: File too large"):
-            setup.save_checkpoint(path, {"w": torch.zeros(100_000)})
+            checkpoints.save_checkpoint(path, {"w": torch.zeros(100_000)})
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    assert len(setup.load_checkpoint(path, "")["w"]) == 2 and list(tmp_path.iterdir()) == [path]
+    assert len(checkpoints.load_checkpoint(path, "")["w"]) == 2 and list(tmp_path.iterdir()) == [path]
 
 
 def test_unwritable_output_is_wrong_use(tmp_path):
@@ -87,14 +87,14 @@ def test_bad_checkpoints_are_refused(tmp_path, monkeypatch):
     (tmp_path / "folder.pth").mkdir()
     for path in [*tmp_path.glob("*.pth"), tmp_path / "missing.pth"]:
         with pytest.raises(UsageError, match="do this") as error:
-            setup.load_checkpoint(path, "do this")
+            checkpoints.load_checkpoint(path, "do this")
         assert path.name in str(error.value) and "\n" not in str(error.value)
     assert not (tmp_path / "harmed").exists()
 
 
 def test_weights_of_another_model_are_named():
     with pytest.raises(UsageError, match=r"other\.pth belongs to another model.*weight"):
-        setup.load_weights(torch.nn.Linear(2, 3), torch.nn.Linear(4, 3).state_dict(), "other.pth")
+        checkpoints.load_weights(torch.nn.Linear(2, 3), torch.nn.Linear(4, 3).state_dict(), "other.pth")
 
 
 @pytest.mark.parametrize(

@@ -13,11 +13,12 @@ import torch
 from conftest import run_script
 from PIL import Image
 
-from common import cli, figures, grading, setup, synthetic
-from common.data import decode_folder, read_annotations, read_answers, read_image
+from common import checkpoints, cli, figures, grading, synthetic
+from common.data import decode_folder, read_annotations, read_image
 from common.files import image_files, whole_number
 from common.setup import ROOT, UsageError
 from hw1 import p2_inference, p3_data
+from hw1.p1_data import read_answers
 
 # ---- csv and JSON ----
 
@@ -222,8 +223,8 @@ def test_leftovers_of_a_killed_process_are_removed(tmp_path):
 def test_checkpoints_in_other_wrappings(tmp_path, name, prefix):
     state = {f"{prefix}weight": torch.ones(2, 3), f"{prefix}bias": torch.zeros(2)}
     torch.save({name: state, "epoch": 3} if name else state, tmp_path / "a.pth")
-    found = setup.load_checkpoint(tmp_path / "a.pth", "train again")
-    setup.load_weights(torch.nn.Linear(3, 2), found.get("model", found), tmp_path / "a.pth")
+    found = checkpoints.load_checkpoint(tmp_path / "a.pth", "train again")
+    checkpoints.load_weights(torch.nn.Linear(3, 2), found.get("model", found), tmp_path / "a.pth")
 
 
 @pytest.mark.parametrize(
@@ -237,7 +238,7 @@ def test_checkpoints_in_other_wrappings(tmp_path, name, prefix):
 def test_text_in_place_of_weights_is_said(tmp_path, text, words):
     (tmp_path / "a.pth").write_text(text)
     with pytest.raises(UsageError, match=f"is {words}, not the weights: download"):
-        setup.load_checkpoint(tmp_path / "a.pth", "train again")
+        checkpoints.load_checkpoint(tmp_path / "a.pth", "train again")
 
 
 @pytest.mark.parametrize("shell", ["bash", "sh"])
