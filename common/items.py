@@ -37,6 +37,11 @@ def load() -> dict[str, Item]:
     return {name: Item(name, **entry) for name, entry in _table()["items"].items()}
 
 
+def get(name: str) -> Item:
+    """The item of that name, 'f22a 1.2'."""
+    return load()[name]
+
+
 def reports() -> dict[str, str]:
     """The reports, and our own models, in words by key, in the results page's order."""
     return _table()["reports"]

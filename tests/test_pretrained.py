@@ -57,7 +57,7 @@ def test_the_hub_cache_comes_first(no_weights, monkeypatch):
     cached = no_weights / "hub/hub/checkpoints" / URL.rsplit("/", 1)[-1]
     cached.parent.mkdir(parents=True)
     cached.touch()
-    monkeypatch.setattr(pretrained, "packaged", lambda name: pytest.fail("asked for a package"))
+    monkeypatch.setattr(checkpoints, "packaged", lambda name: pytest.fail("asked for a package"))
     monkeypatch.setattr(torch.hub, "load_state_dict_from_url", lambda url, **_: {"from": url})
     assert checkpoints.published_weights(NAME, URL)["from"].endswith(cached.name)
 
