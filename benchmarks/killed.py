@@ -27,7 +27,8 @@ from PIL import Image
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 
 from common import cli, data, figures, synthetic
-from common.setup import UsageError, load_checkpoint
+from common.checkpoints import load_checkpoint
+from common.setup import UsageError
 from hw1 import p1_train, p2_inference
 
 

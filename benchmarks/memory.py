@@ -22,7 +22,8 @@ from PIL import Image
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 
 from common import cli
-from common.setup import ROOT, save_checkpoint
+from common.checkpoints import save_checkpoint
+from common.setup import ROOT
 from hw1 import p3_models
 from hw3 import p1_models, p2_models
 from hw3.p2_text import train_vocabulary

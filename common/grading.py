@@ -13,7 +13,8 @@ from torch import Tensor
 from tqdm import tqdm
 
 from common.cli import Incomplete, UsageError, is_signed, replacing, writable_file
-from common.data import image_files, read_image, squeezed
+from common.data import read_image, squeezed
+from common.files import image_files
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
 BATCH = 250

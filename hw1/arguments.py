@@ -18,7 +18,6 @@ def add_embedding_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of the PCA and t-SNE figures of problem 1: whose layer is shown."""
     parser.add_argument("--report", choices=("f22a", "f22b", "f23"), required=True)
     parser.add_argument("--run", type=Path, help="a folder of checkpoints that p1_train.py made (default: the report's model A in --out)")
-    parser.set_defaults(model="A")
 
 
 def add_backbone_arguments(parser: argparse.ArgumentParser) -> None:

@@ -30,8 +30,8 @@ if __name__ == "__main__":
 
 import torch
 
-from common import architecture, diagram, results, setup
-from hw1 import p1_models
+from common import items, results, setup
+from hw1 import architecture, diagram, p1_models
 from hw1.p1_recipes import RECIPES
 
 
@@ -45,16 +45,15 @@ def draw_model(report: str, model: str, runtime: setup.Runtime):
 
 def main(args: argparse.Namespace) -> dict:
     """Draw the report's networks; returns the result, whose numbers are their parameters: {'parameters B': 81508722}."""
-    runtime, models = setup.start(args), MODELS[args.report]
+    runtime, item, models = setup.start(args), items.get(f"{args.report} 1.1"), MODELS[args.report]
     drawn = {model: draw_model(args.report, model, runtime) for model in models}
     recipes = {model: RECIPES[args.report, model] for model in models}
     return results.write_result(
-        args,
         runtime,
-        f"{args.report} 1.1",
-        f"network architecture of model{'s' * (len(models) > 1)} {' and '.join(models)}",
+        item.name,
+        item.title,
         figures={f"-{model}" * (len(models) > 1): figure for model, (figure, _) in drawn.items()},
-        reported="figure",
+        reported=item.reported,
         reproduced={f"parameters {model}": parameters for model, (_, parameters) in drawn.items()},
         claims=[],
         data={},

@@ -1,6 +1,5 @@
 """What the PCA and t-SNE figures of hw1 problem 1 share: the second-last layer of a checkpoint, and how well it separates the classes."""
 
-import argparse
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,12 +23,16 @@ class Embedding:
     loss: float
 
 
-def checkpoints(args: argparse.Namespace, data: dict) -> list[Path]:
-    """The checkpoints of the figures' epochs of a training on `data`, in order. Raises UsageError that says which command makes them."""
-    folder = args.run or p1_recipes.run_folder(args, data["name"])
+def checkpoints(runtime: setup.Runtime, report: str, data: dict, run_folder: Path | None = None) -> list[Path]:
+    """The checkpoints of the figures' epochs of model A's training on `data`, in order, or of the one that --run names.
+
+    Raises UsageError that says which command makes them.
+    """
+    folder = run_folder or p1_recipes.run_folder(runtime, report, "A", data["name"], {})
     run = results.read_json(folder / "run.json")
     if "checkpoints" not in run:
-        raise setup.UsageError(f"no finished training in {folder}; first run: {p1_recipes.train_command(args)}")
+        command = training.train_command(runtime, "hw1/p1_train.py", "--report", report, "--model", "A")
+        raise setup.UsageError(f"no finished training in {folder}; first run: {command}")
     trained_on = {"digest": data["digest"]} | run["settings"]["data"]
     if different := [f"{trained_on[key]}, not on {data[key]}" for key in ("name", "digest") if trained_on[key] != data[key]]:
         raise setup.UsageError(f"{folder} was trained on {different[0]}; give the same --data")
@@ -73,7 +76,7 @@ def separation(points: Tensor, target: Tensor) -> dict[str, float]:
     return {"10-NN accuracy": round(metrics.knn_accuracy(points, target), 4), "silhouette": round(metrics.silhouette(points, target), 4)}
 
 
-def origin(args: argparse.Namespace, settings: dict, splits: Splits, paths: list[Path]) -> dict:
+def origin(report: str, settings: dict, splits: Splits, paths: list[Path]) -> dict:
     """The entries of a result that come from the checkpoints: data, settings, weights, and how their training differs from the report's."""
     run = results.read_json(paths[-1].parent / "run.json")
     made = {"checkpoints": [path.name for path in paths], "trained by": run.get("command"), "trained at": run.get("commit")}
@@ -81,5 +84,5 @@ def origin(args: argparse.Namespace, settings: dict, splits: Splits, paths: list
         "data": splits.describe(),
         "settings": settings | made | {"training seconds": run.get("seconds")},
         "weights": settings["weights"],
-        "deviations": training.deviations(p1_recipes.recipe(args.report, "A"), settings),  # --run may name any training
+        "deviations": training.deviations(p1_recipes.recipe(report, "A"), settings),  # --run may name any training
     }

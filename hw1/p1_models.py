@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torchvision import models
 
 from common import checkpoints, setup
-from common.setup import load_checkpoint_for_all, load_weights
+from common.checkpoints import load_checkpoint_for_all, load_weights
 from hw1.p1_data import P1_CLASSES
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 
-from common import cli, results
+from common import cli
 from hw1 import arguments
 
 
@@ -31,7 +31,7 @@ if __name__ == "__main__":
 
 import torch
 
-from common import figures, setup
+from common import figures, items, results, setup
 from hw1 import p1_embedding, p1_recipes, p1_tsne
 from hw1.p1_data import P1_CLASSES
 
@@ -57,46 +57,38 @@ def draw(points: torch.Tensor, shares: list[float], embedding: p1_embedding.Embe
     return figure
 
 
-def f23_claims(kept: p1_embedding.Embedding, last: p1_embedding.Embedding, measured: dict, seed: int) -> list[dict]:
-    """What f23 says of the kept model's PCA, which is `measured`, against the last epoch's t-SNE, as numbers."""
-    apart = p1_embedding.separation(p1_tsne.tsne(last.feats, seed), last.target)
-    less = measured["10-NN accuracy"] < apart["10-NN accuracy"]
-    losses = {f"epoch {each.epoch}{word}": round(each.loss, 4) for each, word in ((kept, ", kept"), (last, ", last"))}
-    return [
-        {"claim": "PCA separates less than t-SNE at the last epoch", "holds": less, "PCA": measured, "t-SNE": apart},
-        {"claim": "the kept model's validation loss is below the last epoch's", "holds": kept.loss < last.loss, **losses},
-    ]
-
-
 def main(args: argparse.Namespace) -> dict:
     """Draw the figure and measure its claims; returns the result."""
-    runtime = setup.start(args)
-    splits = p1_recipes.load_splits(args)
-    p1_embedding.refuse_few(splits.validation, p1_tsne.LEAST if args.report == "f23" else LEAST)
-    last = p1_embedding.checkpoints(args, splits.describe())[-1]
-    path = last.with_name("best.pth") if args.report == "f23" else last
+    runtime, item, is_f23 = setup.start(args), items.get(f"{args.report} 1.5"), args.report == "f23"
+    splits = p1_recipes.load_splits(args.data, p1_recipes.RECIPES[args.report, "A"].network, args.quick)
+    p1_embedding.refuse_few(splits.validation, p1_tsne.LEAST if is_f23 else LEAST)
+    last = p1_embedding.checkpoints(runtime, args.report, splits.describe(), args.run)[-1]
+    path = last.with_name("best.pth") if is_f23 else last
     embedding, settings = p1_embedding.embed(path, splits.validation, runtime)
     points, shares = pca(embedding.feats)
     measured = p1_embedding.separation(points, embedding.target)
-    epoch = f"epoch {embedding.epoch}" + ", the kept one" * (path != last)
+    epoch = f"epoch {embedding.epoch}" + ", the kept one" * is_f23
     title = f"{args.report} model A, PCA of the second-last layer, {epoch}, accuracy {embedding.accuracy:.2%}"
-    if args.report == "f23":
-        claims = f23_claims(embedding, p1_embedding.embed(last, splits.validation, runtime)[0], measured, args.seed)
+    if is_f23:
+        ended, _ = p1_embedding.embed(last, splits.validation, runtime)
+        apart = p1_embedding.separation(p1_tsne.tsne(ended.feats, args.seed), ended.target)
+        less = measured["10-NN accuracy"] < apart["10-NN accuracy"]
+        losses = {f"epoch {each.epoch}{word}": round(each.loss, 4) for each, word in ((embedding, ", kept"), (ended, ", last"))}
+        claims = [item.claim("less_than_tsne", less, **{"PCA": measured, "t-SNE": apart})]
+        claims.append(item.claim("kept_loss", embedding.loss < ended.loss, **losses))
     else:
-        below = measured["silhouette"] < p1_embedding.MIXED["silhouette"]
-        claims = [{"claim": "PCA does not separate the classes (silhouette below 0)", "holds": below, **measured}]
+        claims = [item.claim("mixed", measured["silhouette"] < p1_embedding.MIXED["silhouette"], **measured)]
     return results.write_result(
-        args,
         runtime,
-        f"{args.report} 1.5",
-        "PCA of the second-last layer of model A on validation",
+        item.name,
+        item.title,
         figures={"": draw(points, shares, embedding, title)},
-        reported="figure",
+        reported=item.reported,
         reproduced=measured
         | {"explained variance": [round(share, 4) for share in shares], "accuracy": embedding.accuracy}
-        | ({"epoch": embedding.epoch} if args.report == "f23" else {}),
+        | ({"epoch": embedding.epoch} if is_f23 else {}),
         claims=claims,
-        **p1_embedding.origin(args, settings, splits, [path]),
+        **p1_embedding.origin(args.report, settings, splits, [path]),
     )
 
 

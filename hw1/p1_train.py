@@ -37,23 +37,39 @@ if __name__ == "__main__":
 from dataclasses import replace
 
 from common import classification, setup, training
+from common.feed import resident
 from hw1 import p1_items, p1_models, p1_recipes
 
 
 def main(args: argparse.Namespace) -> dict:
     """Train one model and write its items; returns what run.json holds: the history, the kept epoch's numbers, settings, origin."""
-    recipe = p1_recipes.recipe(args.report, args.model, args.quick, training.changes(args))
+    changes = training.changes(args)
+    recipe = p1_recipes.recipe(args.report, args.model, args.quick, changes)
     runtime = setup.start(args)
     if runtime.device.type == "cpu" and not recipe.cpu_bf16:
         runtime = replace(runtime, bf16=False)
-    weights = training.starting_weights(args, recipe)
-    splits = p1_recipes.load_splits(args)
-    folder = setup.writable_folder(p1_recipes.run_folder(args, splits.name))
-    model = p1_models.build(recipe.network, weights)
-    settings = training.run_settings(recipe, weights, splits.describe(), runtime, args)
+
+    splits = p1_recipes.load_splits(args.data, recipe.network, args.quick)
+    weights = training.starting_weights(args.weights, recipe, args.quick)
+    settings = training.run_settings(recipe, weights, splits.describe(), runtime)
     pipeline = p1_recipes.validation_pipeline(settings)
-    history = classification.train(model, recipe, splits, pipeline, folder, settings, runtime, args)
-    return p1_items.write(args, runtime, recipe, folder, {"history": history, "settings": settings}, splits.validation)
+    train_images = resident(splits.train, recipe.train_pipeline(0), runtime)
+    validation_images = resident(splits.validation, pipeline, runtime)
+
+    model = runtime.place(p1_models.build(recipe.network, weights))
+    optimiser = training.make_optimiser(model, recipe)
+    average = classification.moving_average(model, optimiser, recipe.average)
+    parallel, evaluated = setup.parallel(model, runtime), average.module if average else model
+
+    run = training.Run(p1_recipes.run_folder(runtime, args.report, args.model, splits.name, changes), recipe, settings, runtime)
+    for epoch in run.epochs(model, optimiser, average):
+        trained = classification.train_epoch(parallel, optimiser, train_images, recipe, runtime, epoch.index)
+        found = classification.evaluate(evaluated, validation_images, pipeline, recipe.validation_batch, runtime)
+        epoch.record(**trained, **found)
+
+    if args.report is None:
+        return p1_items.write_ours(run, args.model, splits.validation)
+    return p1_items.write_report(run, args.report, args.model, changes)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from pathlib import Path
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 
-from common import cli, results
+from common import cli
 from hw1 import arguments
 
 
@@ -32,11 +32,10 @@ if __name__ == "__main__":
 
 import torch
 
-from common import figures, metrics, setup
+from common import figures, items, metrics, results, setup
 from hw1 import p1_embedding, p1_recipes
 from hw1.p1_data import P1_CLASSES
 
-F23_REPORTED = {"first": (0.0204, 3.9176), "middle": (0.65, 1.5015), "last": (0.7048, 1.7552)}
 ITEMS = {"f22a": "f22a 1.6", "f22b": "f22b 1.5-tsne", "f23": "f23 1.6"}
 STAGES = ("first", "middle", "last")
 PERPLEXITY = 30  # no report states one; van der Maaten's and scikit-learn's default
@@ -80,56 +79,49 @@ def similar_neighbours(points: torch.Tensor, feats: torch.Tensor, target: torch.
     return metrics.rank_correlation(*map(torch.pdist, centres))
 
 
-def claims(report: str, planes: list[torch.Tensor], embeddings: list[p1_embedding.Embedding], apart: list[dict]) -> list[dict]:
-    """The report's claims as numbers."""
+def claims(item: items.Item, planes: list[torch.Tensor], embeddings: list[p1_embedding.Embedding], apart: list[dict]) -> list[dict]:
+    """The report's claims as numbers; `apart` are the separations in the planes."""
+    middle, last = embeddings[1:]
     rise = {name: [values[name] for values in apart] for name in apart[0]}
-    rises = all(values[0] < values[-1] for values in rise.values())
-    found = [{"claim": "same-class points come closer from the first to the last epoch", "holds": rises, **rise}]
-    first, last = embeddings[0], embeddings[-1]
-    if report in ("f22b", "f23"):
-        rule = " and ".join(f"{name} below {limit:g}" for name, limit in p1_embedding.MIXED.items())
-        words = f"at epoch {first.epoch} the classes are mixed ({rule})"
-        found.append({"claim": words, "holds": p1_embedding.mixed(apart[0]), **apart[0]})
-    if report == "f22b":
+    found = [item.claim("closer", all(values[0] < values[-1] for values in rise.values()), **rise)]
+    if "mixed" in item.claims:
+        found.append(item.claim("mixed", p1_embedding.mixed(apart[0]), **apart[0]))
+    if "neighbours" in item.claims:
         correlation = similar_neighbours(planes[-1], last.feats, last.target)
         holds, words = (None, metrics.NO_CORRELATION) if correlation is None else (correlation > 0.3, round(correlation, 3))
-        found.append({"claim": "neighbouring clusters are similar classes", "holds": holds, "rank correlation": words})
-    if report == "f23":
-        middle = embeddings[1]
-        both = last.accuracy > middle.accuracy and last.loss > middle.loss
-        found.append({"claim": "from the middle to the last epoch accuracy and loss both rise", "holds": both})
+        found.append(item.claim("neighbours", holds, **{"rank correlation": words}))
+    if "both_rise" in item.claims:
+        found.append(item.claim("both_rise", last.accuracy > middle.accuracy and last.loss > middle.loss))
     return found
 
 
 def main(args: argparse.Namespace) -> dict:
     """Draw the figure and measure its claims; returns the result."""
-    runtime = setup.start(args)
-    splits = p1_recipes.load_splits(args)
+    runtime, item = setup.start(args), items.get(ITEMS[args.report])
+    splits = p1_recipes.load_splits(args.data, p1_recipes.RECIPES[args.report, "A"].network, args.quick)
+    target = splits.validation.target
     p1_embedding.refuse_few(splits.validation, LEAST)
-    paths = p1_embedding.checkpoints(args, splits.describe())
+    paths = p1_embedding.checkpoints(runtime, args.report, splits.describe(), args.run)
     if len(paths) != len(STAGES):
-        raise setup.UsageError(
-            f"{paths[0].parent} keeps {len(paths)} epochs and the figure shows {len(STAGES)}; train for three epochs or more"
-        )
+        what = f"{paths[0].parent} keeps {len(paths)} epochs and the figure shows {len(STAGES)}"
+        raise setup.UsageError(f"{what}; train for three epochs or more")
     embeddings, settings = zip(*(p1_embedding.embed(path, splits.validation, runtime) for path in paths), strict=True)
     planes = [tsne(embedding.feats, args.seed) for embedding in embeddings]
-    apart = [p1_embedding.separation(points, splits.validation.target) for points in planes]
-    panels = {panel_title(e): points.numpy() for e, points in zip(embeddings, planes, strict=True)}
+    apart = [p1_embedding.separation(points, target) for points in planes]
     numbers = [
-        {"epoch": e.epoch, "accuracy": e.accuracy, "loss": round(e.loss, 4), **values} for e, values in zip(embeddings, apart, strict=True)
+        {"epoch": each.epoch, "accuracy": each.accuracy, "loss": round(each.loss, 4), **values}
+        for each, values in zip(embeddings, apart, strict=True)
     ]
-    reported = {stage: dict(zip(("accuracy", "loss"), pair, strict=True)) for stage, pair in F23_REPORTED.items()}
     return results.write_result(
-        args,
         runtime,
-        ITEMS[args.report],
-        "t-SNE of the second-last layer of model A over the epochs",
+        item.name,
+        item.title,
         figures={"": draw(planes, embeddings, f"{args.report} model A, t-SNE of the second-last layer on validation")},
-        extras=figures.points(panels, splits.validation.target.numpy()),
-        reported=reported if args.report == "f23" else "figure",
+        extras=figures.points({panel_title(each): points.numpy() for each, points in zip(embeddings, planes, strict=True)}, target.numpy()),
+        reported=item.reported,
         reproduced=dict(zip(STAGES, numbers, strict=True)),
-        claims=claims(args.report, planes, embeddings, apart),
-        **p1_embedding.origin(args, settings[-1] | {"perplexity": PERPLEXITY, "start": "PCA"}, splits, paths),
+        claims=claims(item, planes, embeddings, apart),
+        **p1_embedding.origin(args.report, settings[-1] | {"perplexity": PERPLEXITY, "start": "PCA"}, splits, paths),
     )
 
 

@@ -12,9 +12,11 @@ from conftest import run_script
 from PIL import Image
 from torchvision import models
 
-from common import classification, setup, training
-from common.setup import UsageError, load_checkpoint, save_checkpoint
+from common import classification, items, setup, training
+from common.checkpoints import load_checkpoint, save_checkpoint
+from common.setup import UsageError
 from hw1 import p1_embedding, p1_inference, p1_items, p1_models, p1_pca, p1_recipes, p1_train, p1_tsne
+from hw1.p1_data import load_p1
 
 REPORTS = [("f22a", "A"), ("f22a", "B"), ("f22b", "A"), ("f22b", "B"), ("f23", "A"), ("f23", "B")]
 
@@ -138,7 +140,10 @@ def test_f23s_network_is_the_one_that_its_author_published():
 @pytest.mark.parametrize(("report", "model"), REPORTS)
 def test_implementation_is_set_beside_what_the_report_states(report, model):
     settings = p1_recipes.recipe(report, model).settings() | {"weights": "default" if model == "B" else "none"}
-    stated, done = p1_items.setting_rows(report, model, {"settings": settings})
+    stated = {
+        name: value for name, value in items.get(f"{report} {'1.3' if model == 'A' else '1.4'}").reported.items() if name != "compared"
+    }
+    done = p1_items.setting_rows(stated, {"settings": settings})
     in_words = {"transforms", "layers"} & stated.keys()
     assert {name: value for name, value in stated.items() if name not in in_words} == {
         name: value for name, value in done.items() if name in stated.keys() - in_words
@@ -256,14 +261,14 @@ def test_mixed_asks_for_both_numbers():
 
 @pytest.mark.parametrize(("report", "count"), [("f22a", 0), ("f22b", 1), ("f23", 1)])
 def test_mixed_at_the_first_epoch_is_a_claim_of_its_own(report, count):
-    target = torch.arange(60) % 3
+    item, target = items.get(p1_tsne.ITEMS[report]), torch.arange(60) % 3
     embeddings = [p1_embedding.Embedding(torch.randn(60, 4), target, epoch, 0.1 * epoch, 1.0) for epoch in (1, 2, 3)]
     planes = [torch.randn(60, 2) + spread * target[:, None] for spread in (0, 5, 50)]
     apart = [p1_embedding.separation(points, target) for points in planes]
-    found = [claim for claim in p1_tsne.claims(report, planes, embeddings, apart) if "mixed" in claim["claim"]]
+    found = [claim for claim in p1_tsne.claims(item, planes, embeddings, apart) if "mixed" in claim["claim"]]
     assert len(found) == count
     assert all(claim["holds"] is True and claim["silhouette"] == apart[0]["silhouette"] for claim in found)
-    turned = p1_tsne.claims(report, planes[::-1], embeddings, apart[::-1])
+    turned = p1_tsne.claims(item, planes[::-1], embeddings, apart[::-1])
     assert not any(claim["holds"] for claim in turned if "mixed" in claim["claim"])
 
 
@@ -330,8 +335,6 @@ def test_labels_are_the_networks(data, weights, tmp_path):
     state = load_checkpoint(weights, "")
     model = p1_models.build("small_cnn").eval()
     model.load_state_dict(state["model"])
-    from common.data import load_p1
-
     split = load_p1(str(data)).validation
     logits = classification.over_views(model, p1_recipes.validation_pipeline({"image_size": 32})(split.images, torch.empty(0, 0)))
     expected = dict(zip(split.names, logits.argmax(1).tolist(), strict=True))
