@@ -12,7 +12,7 @@ from PIL import Image
 from torchvision import models
 from torchvision.io import decode_jpeg, read_file
 
-from common import architecture
+from common import architecture, results
 from common.augment import Symmetries
 from common.data import read_image
 from common.setup import UsageError, load_checkpoint, save_checkpoint
@@ -277,24 +277,25 @@ def test_stages_are_drawn_with_a_gif_for_each_tile(trained, land):
 
 
 @pytest.mark.parametrize(("kept", "epochs", "names"), [(3, [1, 2, 3], ["early", "middle", "final"]), (2, [1, 2], ["early", "final"])])
-def test_f22as_final_stage_is_the_kept_model(land, tmp_path, kept, epochs, names):
-    def miou(*arguments):
-        calls.append(1)
-        return {"validation_loss": 1.0, "validation_miou": 0.5 if len(calls) == kept else 0.1 * len(calls)}
-
-    calls, four = [], ("--quick", "--image-size", 64, "--epochs", 4, "--batch-size", 16)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(p2_models, "evaluate", miou)
-        train(land, tmp_path, "--report", "f22a", "--model", "B", *four)
-    next((tmp_path / "checkpoints").iterdir()).rename(tmp_path / "checkpoints/p2-f22a-B-quick")
-    args = ["--report", "f22a", "--quick", "--data", str(land), "--out", str(tmp_path)]
-    item = p2_mask_viz.main(p2_mask_viz.parse_args(args))
-    assert item["reproduced"]["epochs"] == epochs and list(item["reproduced"]) == [*names, "epochs"]
-    assert item["reproduced"]["final"] == json.loads((tmp_path / "f22a-2.3.json").read_text())["reproduced"]["B"] == 0.5
-    assert ("reproduced / middle" in item.get("missing", {})) == ("middle" not in names)
-    (tmp_path / "checkpoints/p2-f22a-B-quick").rename(tmp_path / "checkpoints/p2-f22b-B-quick")
-    other = p2_mask_viz.main(p2_mask_viz.parse_args([*args[:1], "f22b", *args[2:]]))
-    assert other["reproduced"]["epochs"] == [1, 2, 4] and "missing" not in other
+def test_f22as_final_stage_is_the_kept_model(land, tmp_path, monkeypatch, kept, epochs, names):
+    history = [{"epoch": epoch, "train_loss": 1.0, "validation_miou": 0.1 * epoch + (epoch == kept)} for epoch in range(1, 5)]
+    files = {"epoch-001.pth": 1, "epoch-002.pth": 2, "epoch-004.pth": 4, "best.pth": kept}
+    settings = {"data": {"name": "p2_data"}, "image_size": 64, "weights": "none"}
+    run = {"settings": settings, "deviations": [], "history": history, "checkpoints": list(files)[:3]}
+    monkeypatch.setattr(p2_models, "load_trained", lambda path, *_: (None, {"history": history[: files[path.name]]}))
+    monkeypatch.setattr(p2_mask_viz, "predict", lambda *_: np.zeros((512, 512), np.uint8))
+    items = {}
+    for report in ("f22a", "f22b"):
+        folder = tmp_path / f"checkpoints/p2-{report}-B-quick"
+        results.write_json(folder / "run.json", run)
+        for name in files:
+            (folder / name).touch()
+        args = ["--report", report, "--quick", "--data", str(land), "--out", str(tmp_path)]
+        items[report] = p2_mask_viz.main(p2_mask_viz.parse_args(args))
+    stages = {name: history[epoch - 1]["validation_miou"] for name, epoch in zip(names, epochs, strict=True)}
+    assert items["f22a"]["reproduced"] == stages | {"epochs": epochs}
+    assert list(items["f22a"].get("missing", [])) == ["reproduced / middle"] * ("middle" not in names)
+    assert items["f22b"]["reproduced"]["epochs"] == [1, 2, 4] and "missing" not in items["f22b"]
 
 
 def test_stages_of_other_data_or_of_two_trainings_are_refused(trained, land, tmp_path):
