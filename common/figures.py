@@ -1,6 +1,8 @@
 """One look for all figures: Agg, legible at page width, colours that colour-blind readers can tell apart."""
 
+import io
 import itertools
+import json
 import textwrap
 from pathlib import Path
 
@@ -119,3 +121,40 @@ def table(rows: list[list[str]], header: list[str], widths: list[float], title: 
             axes.text(left * PAGE_WIDTH + 0.15, top + height / 2, "\n".join(cell), va="center", **look)
         top += height
     return figure
+
+
+# ---- small files for the results page ----
+
+STRIP = 320  # pixels: height and width of a picture in a strip of stages
+
+
+def points(planes: dict[str, np.ndarray], target: np.ndarray) -> dict[str, bytes]:
+    """The points of scatter plots, so that the results page can show one class; a file for results.write_result, by its suffix.
+
+    `planes` are points (N, 2) by the panel's title, `target` their classes (N,). Each panel's longer side becomes 0 to 999, y downwards:
+    2,500 points in three panels take 70 KB.
+    """
+    panels = []
+    for title, plane in planes.items():
+        low, extent = plane.min(0), max(float(np.ptp(plane, axis=0).max()), 1e-12)
+        x, y = np.rint((plane - low) / extent * 999).astype(int).T
+        panels.append({"title": title, "x": x.tolist(), "y": (y.max() - y).tolist()})
+    content = {"panels": panels, "target": target.tolist()}
+    return {"-points.json": json.dumps(content, separators=(",", ":")).encode()}
+
+
+def stages(words: list[str], tiles: dict[str, list[np.ndarray]]) -> dict[str, bytes]:
+    """Photographs and what a network made of each at several stages, so that the results page can wipe one across the other.
+
+    `tiles` are uint8 pictures (H, W, 3) by name, the photograph first, then one for each of `words`. Files for results.write_result by
+    their suffixes: a JSON, and for each tile a strip of its pictures beside one another.
+    """
+    content = {"stages": words, "tiles": list(tiles), "size": [STRIP, STRIP]}
+    files = {"-stages.json": json.dumps(content).encode()}
+    for name, pictures in tiles.items():
+        strip, file = Image.new("RGB", (STRIP * len(pictures), STRIP)), io.BytesIO()
+        for place, picture in enumerate(pictures):
+            strip.paste(Image.fromarray(picture).resize((STRIP, STRIP), Image.Resampling.BOX), (STRIP * place, 0))
+        strip.save(file, "JPEG", quality=85)
+        files[f"-{name}-strip.jpg"] = file.getvalue()
+    return files

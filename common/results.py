@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 from common import figures as drawing
-from common import locks, setup, training
+from common import cli, items, locks, setup, training
 from common.checkpoints import load_checkpoint, save_checkpoint
 from common.setup import ROOT
 
@@ -43,7 +43,7 @@ def read_json(path: Path) -> dict:
 
 def write_json(path: Path, content: dict) -> None:
     """Write a JSON file whole or not at all. Raises UsageError if the folder cannot be written."""
-    with setup.replacing(path) as temporary:
+    with cli.replacing(path) as temporary:
         temporary.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
 
 
@@ -67,15 +67,16 @@ def write_result(
     *,
     figures: dict | None = None,
     animations: dict | None = None,
+    extras: dict[str, bytes] | None = None,
     missing: dict[str, str] | None = None,
     **fields,
 ) -> dict:
     """Write an item's figures and its JSON to `runtime.out`; returns the JSON's content.
 
     `figures` maps a suffix ('' or '-B') to a matplotlib figure, saved as <key>-<item><suffix>.png; `animations` one to the frames of a
-    GIF, uint8 arrays (H, W, 3). `fields` are the further entries: reported, reproduced, claims (a list of {"claim", "holds"}), data,
-    settings, weights, and of a table the `rows` that `best_rows` gave, from which the others were made. A number that is not finite is
-    null; `missing` says why, by number.
+    GIF, uint8 arrays (H, W, 3); `extras` one to a file's content, as figures.points and figures.stages give them. `fields` are the further
+    entries: reported, reproduced, claims (a list of {"claim", "holds"}), data, settings, weights, and of a table the `rows` that
+    `best_rows` gave, from which the others were made. A number that is not finite is null; `missing` says why, by number.
 
     A quick or changed run's result never takes the place of a full one, nor synthetic data's that of real data's: what is there is kept,
     and a line on stderr says so. A table of the same data is always written: its rows were chosen one by one.
@@ -90,6 +91,9 @@ def write_result(
     drawn = {f"{path.stem}{suffix}.png": figure for suffix, figure in (figures or {}).items()}
     moving = {f"{path.stem}{suffix}.gif": frames for suffix, frames in (animations or {}).items()}
     content["files"] = [*drawn, *moving]
+    if extras:
+        content["extras"] = [path.stem + suffix for suffix in extras]
+    content["headline"] = items.headline(item, content)
     there = read_json(path)
     same_table = "rows" in content and "rows" in there and there.get("data") == content.get("data")
     if faithfulness(content) < faithfulness(there) and not same_table:
@@ -101,6 +105,9 @@ def write_result(
         drawing.save(figure, path.with_name(name))
     for name, frames in moving.items():
         drawing.save_gif(frames, path.with_name(name))
+    for suffix, inside in (extras or {}).items():
+        with cli.replacing(path.with_name(path.stem + suffix)) as temporary:
+            temporary.write_bytes(inside)
     write_json(path, content)
     print(f"wrote {path}", flush=True)
     return content

@@ -58,12 +58,17 @@ def tsne(feats: torch.Tensor, seed: int) -> torch.Tensor:
     return torch.from_numpy(TSNE(perplexity=perplexity, init="pca", random_state=seed, n_jobs=-1).fit_transform(feats))
 
 
+def panel_title(embedding: p1_embedding.Embedding) -> str:
+    """A panel's epoch with its accuracy and loss."""
+    return f"epoch {embedding.epoch}\naccuracy {embedding.accuracy:.2%}, loss {embedding.loss:.4f}"
+
+
 def draw(planes: list[torch.Tensor], embeddings: list[p1_embedding.Embedding], title: str):
     """Three panels side by side, accuracy and loss in their titles, the classes below."""
     figure, grid = figures.new_figure(1, 3, height=4.8)
     for axes, points, embedding in zip(grid[0], planes, embeddings, strict=True):
         handles = figures.scatter_classes(axes, points.numpy(), embedding.target.numpy(), P1_CLASSES)
-        axes.set_title(f"epoch {embedding.epoch}\naccuracy {embedding.accuracy:.2%}, loss {embedding.loss:.4f}")
+        axes.set_title(panel_title(embedding))
     figure.suptitle(title)
     figures.class_legend(figure, handles)
     return figure
@@ -109,6 +114,7 @@ def main(args: argparse.Namespace) -> dict:
     embeddings, settings = zip(*(p1_embedding.embed(path, splits.validation, runtime) for path in paths), strict=True)
     planes = [tsne(embedding.feats, args.seed) for embedding in embeddings]
     apart = [p1_embedding.separation(points, splits.validation.target) for points in planes]
+    panels = {panel_title(e): points.numpy() for e, points in zip(embeddings, planes, strict=True)}
     numbers = [
         {"epoch": e.epoch, "accuracy": e.accuracy, "loss": round(e.loss, 4), **values} for e, values in zip(embeddings, apart, strict=True)
     ]
@@ -119,6 +125,7 @@ def main(args: argparse.Namespace) -> dict:
         ITEMS[args.report],
         "t-SNE of the second-last layer of model A over the epochs",
         figures={"": draw(planes, embeddings, f"{args.report} model A, t-SNE of the second-last layer on validation")},
+        extras=figures.points(panels, splits.validation.target.numpy()),
         reported=reported if args.report == "f23" else "figure",
         reproduced=dict(zip(STAGES, numbers, strict=True)),
         claims=claims(args.report, planes, embeddings, apart),

@@ -131,12 +131,13 @@ def main(args: argparse.Namespace) -> dict:
     run, stages = load_stages(args, folder, runtime)
     if run["settings"]["data"].get("digest") not in (None, data_digest(where)):
         raise UsageError(f"{folder} was trained on other data than {where} holds; give the same --data")
-    drawn, moving = {}, {}
+    drawn, moving, wiped = {}, {}, {}
     for tile, image, truth in zip(tiles.names, tiles.images, tiles.labels, strict=True):
         small = shrink_image(image, (run["settings"]["image_size"],) * 2)
         masks = [(numbers, predict(model, small, runtime)) for numbers, model in stages]
         pixels = image.permute(1, 2, 0).numpy()
         drawn[f"-{tile}"] = draw_tile(tile, pixels, truth.numpy(), masks)
+        wiped[tile] = [pixels, *(overlay(pixels, labels) for _, labels in masks)]
         moving[f"-{tile}"] = [frame(pixels, m, f"{tile}  epoch {n['epoch']}  mIoU {n['validation_miou']:.4f}") for n, m in masks]
     miou = dict(zip(STAGES[len(stages)], (numbers["validation_miou"] for numbers, _ in stages), strict=True))
     ends_kept = args.report in FINAL_IS_KEPT
@@ -149,6 +150,7 @@ def main(args: argparse.Namespace) -> dict:
         f"masks of {', '.join(tiles.names)} at {len(stages)} stages of model {args.model}" + ", the final one the kept model" * ends_kept,
         figures=drawn,
         animations=moving,
+        extras=figures.stages([f"epoch {n['epoch']}, mIoU {n['validation_miou']:.4f}" for n, _ in stages], wiped),
         reported=REPORTED.get(args.report, "figure"),
         reproduced=miou | {"epochs": [numbers["epoch"] for numbers, _ in stages]},
         missing=dict.fromkeys(lacking, f"the kept model is of epoch {stages[-1][0]['epoch']} already"),
