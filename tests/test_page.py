@@ -171,11 +171,11 @@ def test_origin_and_settings(tmp_path):
 def test_badges_only_where_they_apply(tmp_path):
     write(tmp_path, "f22a 1.2")
     assert not any(badge in read(tmp_path).text for badge in page.BADGES)
-    write(tmp_path, "f22a 1.3", data={"name": "synthetic"}, quick=True, weights="none", deviations=["epochs 8, not 90"])
+    write(tmp_path, "f22a 1.3", data={"name": "synthetic"}, quick=True, weights="none", deviations=["epochs 8, not 90", page.TRAINED_ON])
     write(tmp_path, "f22a 1.4", deviations=["epochs 1, not 200"])
     parsed = read(tmp_path)
     assert "not as in the report: 1 setting epochs 1, not 200" in parsed.text
-    assert "synthetic stand-in quick run weights: none" in " ".join(parsed.tiles["f22a-1.3"]["text"].split())
+    assert "synthetic stand-in quick run weights: none training pictures" in " ".join(parsed.tiles["f22a-1.3"]["text"].split())
     assert "other settings" in parsed.tiles["f22a-1.4"]["text"] and "other settings" not in parsed.tiles["f22a-1.3"]["text"]
     assert all(badge in parsed.text for badge in page.BADGES)
     assert [parsed.tiles[f"f22a-1.{i}"]["data-data"] for i in (2, 3, 4, 5)] == ["real", "drawn", "real", "none"]
@@ -471,9 +471,11 @@ async function use() {
 """
 
 LOOK = """
-const shown = () => [...document.querySelectorAll(".item")].filter((one) => one.checkVisibility()).map((one) => one.id).join(" ");
-addEventListener("load", () => document.body.append(
-  Object.assign(document.createElement("pre"), { id: "outcome", textContent: shown() })));
+const shown = () => [...document.querySelectorAll(".item")].filter((one) => one.checkVisibility()).map((one) => one.id);
+addEventListener("load", () => {
+  const found = ["", "#f22a-1.6", "#all", "#tile-f22a-1.6"].map((hash) => (location.hash = hash, shown()));
+  document.body.append(Object.assign(document.createElement("pre"), { id: "outcome", textContent: JSON.stringify(found) }));
+});
 """
 WATCH = """
 const problems = [];
@@ -538,9 +540,9 @@ def test_without_script_everything_can_be_read(browser, page_to_use, tmp_path_fa
     used = page_to_use.with_name("plain.html")
     plain = re.sub(r"<script.*?</script>", "", page_to_use.read_text(), flags=re.S)
     used.write_text(plain.replace("</style>", f"</style><script>{LOOK}</script>", 1))
-    for anchor, ids in (("f22a-1.6", ["f22a-1.6"]), ("all", [item.name.replace(" ", "-") for item in ITEMS]), ("", [])):
-        shown = dump(browser, tmp_path_factory.mktemp("browser"), f"{used.as_uri()}#{anchor}")
-        assert sorted(outcome(shown).split()) == sorted(ids)
+    none, one, every, closed = json.loads(outcome(dump(browser, tmp_path_factory.mktemp("browser"), used.as_uri())))
+    assert (none, one, closed) == ([], ["f22a-1.6"], [])
+    assert sorted(every) == sorted(item.name.replace(" ", "-") for item in ITEMS)
 
 
 def test_the_committed_site_opens_without_a_problem(browser, tmp_path):
