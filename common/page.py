@@ -67,7 +67,8 @@ def text(value, like=None) -> str:
 
 def badges(content: dict) -> list[str]:
     """What a reader must know before the numbers: those of BADGES that apply."""
-    quick, deviations = content.get("quick") is True, content.get("deviations", [])
+    quick = content.get("quick") is True
+    deviations = content.get("deviations", [])
     applies = (is_synthetic(content), quick, bool(deviations) and not quick, content.get("weights") == "none", TRAINED_ON in deviations)
     return [badge for badge, holds in zip(BADGES, applies, strict=True) if holds]
 

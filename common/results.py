@@ -11,8 +11,8 @@ import sys
 import time
 from pathlib import Path
 
+from common import cli, items, locks, setup, training
 from common import figures as drawing
-from common import items, locks, setup, training
 from common.checkpoints import load_checkpoint, save_checkpoint
 from common.setup import ROOT
 
