@@ -11,7 +11,6 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -180,42 +179,32 @@ def test_wrong_use(options):
     assert done.returncode == 2 and done.stderr.count("\n") == 1
 
 
-@pytest.fixture
-def shortened(tmp_path, monkeypatch) -> Path:
-    """A --data folder with a little of what stands in for problem 3's data, for which the recipes are cut to an epoch or two."""
-    synthetic.draw_p1(tmp_path / "data/hw1_data/p1_data", 2, 1)
-    cifar_synthetic.draw_cifar(tmp_path / "data/hw2_data/p2_data", 100, 20, 10)
+def test_the_long_form_of_items_that_build_on_each_other_runs_twice(tmp_path, monkeypatch):
+    data, out = tmp_path / "data", tmp_path / "out"
+    synthetic.draw_p1(data / "hw1_data/p1_data", 1, 1)
+    cifar_synthetic.draw_cifar(data / "hw2_data/p2_data", 100, 20, 10)
     for module in (p2_final, p2_ours):
         monkeypatch.setattr(module, "OURS", replace(p2_recipes.OURS, network="whitened", epochs=1, batch_size=40))
     monkeypatch.setitem(p2_models.NETWORKS, "whitened", lambda: p2_models.Whitened(widths=(4, 4, 4)))
     monkeypatch.setitem(p3_recipes.SMALL, "network", "small")
-    for recipe, changes in p3_recipes.STAND_INS.items():
-        monkeypatch.setitem(p3_recipes.STAND_INS, recipe, changes | {"epochs": 2, "hidden": 64})
-    return tmp_path / "data"
+    monkeypatch.setitem(p3_recipes.STAND_INS, p3_recipes.SUPERVISED, {"epochs": 1})
 
-
-def test_the_long_form_of_items_that_build_on_each_other_runs_twice(shortened, tmp_path):
-    out, lists = tmp_path / "out", []
-    options = ["--full", "--dry-run", "--only", "f23-2.2", "--data", shortened, "--out", out]
+    options = ["--full", "--dry-run", "--only", "f23-2.2-supervised", "--data", data, "--out", out]
     printed = subprocess.run([sys.executable, ROOT / "run_all.py", *options], capture_output=True, text=True, check=True).stdout
-    found = []
+    found, checkpoints = [], out / "checkpoints"
     for _ in range(2):
         for line in printed.splitlines():
             _, script, *words = shlex.split(line)
             module = importlib.import_module(script.removesuffix(".py").replace("/", "."))
             module.main(module.parse_args(words))
-        found.append({path.name: json.loads(path.read_text()) for path in out.glob("*.json")})
-        lists.append(file_digest(out / "checkpoints/hw2-p2-best/dropped.csv"))
-    first, second = found
-    assert first.keys() == second.keys() == {"hw2-p2-best.json", "f23-2.1.json", "f23-2.2.json"}
-    for name, result in first.items():
-        assert [result[key] for key in ("data", "reproduced", "settings")] == [
-            second[name][key] for key in ("data", "reproduced", "settings")
-        ]
-    backbone = first["f23-2.2.json"]["settings"]["B"]["backbone"]["settings"]
-    assert lists == [backbone["list of images left out"]] * 2
-    assert backbone["data"]["name"] == first["f23-2.2.json"]["data"]["name"] == p3_data.STAND_INS
-    assert backbone["data"]["train"] + backbone["data"]["validation"] == 100 - round(p2_ours.DIRTY_SHARE * 98)
+        best, supervised = (
+            json.loads(path.read_text()) for path in (out / "hw2-p2-best.json", checkpoints / "f23-supervised-stand-ins/backbone.json")
+        )
+        left_out = file_digest(checkpoints / "hw2-p2-best/dropped.csv")
+        found.append([best["data"], best["reproduced"], best["settings"], supervised, left_out])
+    assert found[0] == found[1] and supervised["settings"]["list of images left out"] == left_out
+    used = supervised["settings"]["data"]
+    assert used["name"] == p3_data.STAND_INS and used["train"] + used["validation"] == 100 - round(p2_ours.DIRTY_SHARE * 98)
 
 
 # ---- set-up: run_all.sh with a python that stands in for that of .venv ----
