@@ -16,7 +16,7 @@ import yaml
 from PIL import Image
 
 import run_all
-from common import cli, items, page, synthetic
+from common import cli, items, synthetic
 from common.checkpoints import load_checkpoint
 from common.cli import ROOT
 from hw1 import p2_synthetic, p3_models
@@ -92,10 +92,10 @@ def workspace(tmp_path_factory):
         (folder / name).symlink_to(ROOT / name)
     data = folder / "data"
     synthetic.draw_p1(data / "hw1_data/p1_data", 1, 1)
-    p2_synthetic.draw_p2(data / "hw1_data/p2_data", 1, 2)
+    p2_synthetic.draw_p2(data / "hw1_data/p2_data", 1, 1)
     for kind in ("sat.jpg", "mask.png"):
-        (data / f"hw1_data/p2_data/validation/0001_{kind}").rename(data / f"hw1_data/p2_data/validation/0013_{kind}")
-    p1_synthetic.draw_scenes(data / "hw2_data/p1_data", 2, 1)
+        (data / f"hw1_data/p2_data/validation/0000_{kind}").rename(data / f"hw1_data/p2_data/validation/0013_{kind}")
+    p1_synthetic.draw_scenes(data / "hw2_data/p1_data", 1, 1)
     cifar.draw_cifar(data / "hw2_data/p2_data", 20, 10, 1)
     for name in ("IN_DIR", "results"):
         (folder / name).mkdir()
@@ -236,7 +236,7 @@ def test_the_script_of_contributing_runs(tmp_path, data, monkeypatch):
     args = namespace["parse_args"]([*entry["runs"][0].split()[1:], "--data", str(data), "--out", str(tmp_path)])
     result = namespace["main"](args)
     assert result["reproduced"] == entry["reported"] and result["claims"] == [{"claim": entry["claims"]["balanced"], "holds": True}]
-    assert (tmp_path / "f22a-1.7.png").exists() and page.read_results(tmp_path)[0]
+    assert {path.name for path in tmp_path.iterdir()} == {"f22a-1.7.json", "f22a-1.7.png"}
 
 
 def test_the_citation_has_what_its_format_asks_for():
