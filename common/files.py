@@ -35,13 +35,13 @@ def image_files(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
     Links to nowhere are among them: whoever reads one says that it cannot be read, where a silent gap would change what is counted.
     """
     if not folder.is_dir():
-        raise UsageError(f"{folder} is not a folder; see README.md, 'Real data', for the layout")
+        raise UsageError(f"{folder} is not a folder; see docs/data.md for the layout")
     found = [path for path in folder.iterdir() if path.suffix.lower() in suffixes and path.name[0] != "."]
     files = sorted(path for path in found if path.is_file() or (path.is_symlink() and not path.exists()))
     if not files:
         has_folders = any(path.is_dir() for path in folder.iterdir())
         held = "folders, but in the course's layout images lie flat" if has_folders else f"no {'/'.join(suffixes)} files"
-        raise UsageError(f"{folder} holds {held}; see README.md, 'Real data'")
+        raise UsageError(f"{folder} holds {held}; see docs/data.md")
     return files
 
 

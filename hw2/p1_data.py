@@ -49,7 +49,7 @@ class Scenes:
 def load_split(folder: Path) -> Scenes:
     """One split. Raises UsageError that names missing and empty category folders."""
     if not folder.is_dir():
-        raise UsageError(f"{folder} is not a folder; see README.md, 'Real data', for the layout")
+        raise UsageError(f"{folder} is not a folder; see docs/data.md for the layout")
     if missing := [name for name in CLASSES if not (folder / name).is_dir()]:
         raise UsageError(f"{folder} has no folder {', '.join(missing)}; restore what is missing")
     files = [image_files(folder / name, SUFFIXES) for name in CLASSES]
