@@ -142,12 +142,12 @@ def labelled(some, classes: int) -> Splits:
 
 
 def train(gpu: Gpu, model, recipe, splits: Splits, validation: Pipeline) -> None:
-    """An epoch of two steps and its evaluation, as classification.train has them."""
+    """An epoch of two steps and its evaluation, as the training scripts have them."""
     recipe = replace(recipe, batch_size=3)
     with gpu.waiting():
         split = feed.resident(splits.train, recipe.train_pipeline(0), CUDA)
         held = feed.resident(splits.validation, validation, CUDA)
-    classification.train_epoch(model, Optimiser(), split, recipe, CUDA, 0, 0)
+    classification.train_epoch(model, Optimiser(), split, recipe, CUDA, 0)
     assert classification.evaluate(model, held, validation, 3, CUDA)["validation_loss"] == 0
 
 

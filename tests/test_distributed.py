@@ -198,7 +198,7 @@ def rank_zero_helpers(args: argparse.Namespace) -> None:
         said(lambda: results.save_half(missing, "p1.pth", {})),
         said(lambda: results.ended(args.folder / "kept", {"weights": "none"}, False)),
         said(lambda: training.resume(args.folder / "kept", None, None, None, {"weights": "none"})),
-        said(lambda: training.walk(None, None, None, args.folder / "kept", {"weights": "none"}, CPU, False, None)),
+        said(lambda: next(training.Run(args.folder / "kept", None, {"weights": "none"}, CPU).epochs(None, None))),
         said(lambda: checkpoints.published_weights("small", None)),
         said(lambda: data_module.locate(str(missing), "hw1_data/p1_data", wrong)),
         said(lambda: p3_backbones.file_of(words, source, "C")),
@@ -336,7 +336,7 @@ def test_the_first_process_chooses_the_data(data, tmp_path):
 
 def other_settings(args: argparse.Namespace) -> None:
     settings = {"data": {"train": 10 + joined()}, "lr": 1.0}
-    training.walk(None, None, None, args.folder, settings, CPU, False, None)
+    training.Run(args.folder, None, settings, CPU)
 
 
 def test_processes_with_other_data_do_not_train_together(tmp_path):

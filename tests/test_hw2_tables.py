@@ -13,10 +13,11 @@ from conftest import run_script
 
 from common import classification, data, setup
 from common.augment import ByPart, Crop, PerImage, Pipeline
+from common.checkpoints import load_checkpoint, save_checkpoint
 from common.data import Labelled, Splits
 from common.feed import feed
 from common.results import beats, summary
-from common.setup import UsageError, load_checkpoint, save_checkpoint
+from common.setup import UsageError
 from hw2 import (
     p2_augmentation,
     p2_cleaning,

@@ -12,7 +12,8 @@ from PIL import Image
 from torchvision import models
 
 from common import checkpoints, page, setup
-from common.setup import UsageError, save_checkpoint
+from common.checkpoints import save_checkpoint
+from common.setup import UsageError
 from hw3 import catr, p2_caption_attention, p2_caption_train, p2_data, p2_inference, p2_maps, p2_models, p2_synthetic, p2_text
 from hw3.catr import ARCHES
 

@@ -7,7 +7,7 @@ import sys
 import pytest
 from conftest import run_script
 
-from common import setup
+from common import cli
 from common.cli import HOST
 
 
@@ -26,7 +26,7 @@ def test_leftovers_of_ended_processes_are_removed(tmp_path):
         (tmp_path / f".a[1].txt.{HOST}.{pid}.part").write_text("half")
     (tmp_path / f".b.txt.{HOST}.{ended.pid}.part").write_text("of another file")
     (tmp_path / f".b.txt.elsewhere.{ended.pid}.part").write_text("of another machine, where it may run")
-    with setup.replacing(tmp_path / "a[1].txt") as temporary:
+    with cli.replacing(tmp_path / "a[1].txt") as temporary:
         temporary.write_text("whole")
     assert temporary.name == f".a[1].txt.{HOST}.{os.getpid()}.part"  # or the next run would not know whose it is
     names = {path.name for path in tmp_path.iterdir()}

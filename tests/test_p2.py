@@ -14,8 +14,9 @@ from torchvision.io import decode_jpeg, read_file
 
 from common import architecture, results
 from common.augment import Symmetries
+from common.checkpoints import load_checkpoint, save_checkpoint
 from common.data import read_image
-from common.setup import UsageError, load_checkpoint, save_checkpoint
+from common.setup import UsageError
 from hw1 import p2_architecture, p2_data, p2_mask_viz, p2_masks, p2_models, p2_recipes, p2_seg_train, p2_synthetic
 from hw1.p2_classes import COLOURS, UNKNOWN
 

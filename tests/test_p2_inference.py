@@ -13,7 +13,8 @@ from conftest import run_script
 from PIL import Image
 
 from common import setup
-from common.setup import ROOT, UsageError, save_checkpoint
+from common.checkpoints import save_checkpoint
+from common.setup import ROOT, UsageError
 from hw1 import p2_inference, p2_models, p2_recipes
 from hw1.p2_classes import COLOURS
 

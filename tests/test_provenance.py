@@ -62,11 +62,11 @@ def test_a_seed_without_a_training_counts_too():
 
 
 def test_a_file_of_weights_is_known_by_its_content(tmp_path):
-    path, args = tmp_path / "a.pth", argparse.Namespace(seed=0)
+    path = tmp_path / "a.pth"
     said = []
     for content in (b"one", b"two"):
         path.write_bytes(content)
-        said.append(training.run_settings(SCRATCH, str(path), {}, CPU, args)["weights"])
+        said.append(training.run_settings(SCRATCH, str(path), {}, CPU)["weights"])
     assert said[0] != said[1] and said[1] == f"a.pth ({file_digest(path)})"
     with pytest.raises(UsageError, match="holds a training with weights"):
         training.refuse_other_start(tmp_path, {"weights": said[0]}, {"weights": said[1]})
@@ -204,32 +204,31 @@ def test_a_run_of_another_report_says_so(two_sets):
 # ---- a table's rows ----
 
 
-def put_run(args, model: str, accuracy: float, digest: str, deviations: tuple[str, ...] = ()) -> None:
+def put_run(runtime, model: str, accuracy: float, digest: str, deviations: tuple[str, ...] = ()) -> None:
     """What a finished training leaves, as far as item 1.2 reads it."""
     data = {"name": "p1_data", "train": 1, "validation": 1, "digest": digest}
     run = {key: model for key in ("command", "device", "commit")} | {"quick": False, "seconds": 1.0, "history": []}
     run |= {"settings": {"data": data, "weights": "none"}, "kept": {"validation_accuracy": accuracy}, "deviations": list(deviations)}
-    own = argparse.Namespace(**vars(args) | {"model": model})
-    results.write_json(p1_recipes.run_folder(own, "p1_data") / "run.json", run)
-    p1_items.write_accuracy(own, CPU, data)
+    results.write_json(p1_recipes.run_folder(runtime, "f22a", model, "p1_data", {}) / "run.json", run)
+    p1_items.write_accuracy(runtime, "f22a", data, {})
 
 
 def test_each_row_keeps_its_best_run(tmp_path, capsys):
-    args = p1_train.parse_args(["--report", "f22a", "--model", "A", "--out", str(tmp_path)])
+    runtime = replace(CPU, out=tmp_path)
     table = lambda: results.read_json(tmp_path / "f22a-1.2.json")  # noqa: E731
-    put_run(args, "A", 0.5, "one")
-    put_run(args, "B", 0.6, "one", ("random weights, not published ones",))
+    put_run(runtime, "A", 0.5, "one")
+    put_run(runtime, "B", 0.6, "one", ("random weights, not published ones",))
     assert table()["reproduced"] == {"A": 0.5, "B": 0.6} and table()["claims"][0]["holds"]
     assert table()["deviations"] == ["B: random weights, not published ones"]
-    put_run(args, "B", 0.9, "one")
+    put_run(runtime, "B", 0.9, "one")
     assert table()["reproduced"] == {"A": 0.5, "B": 0.9} and table()["deviations"] == []
     capsys.readouterr()
-    put_run(args, "A", 0.99, "one", ("epochs 1, not 90",))
+    put_run(runtime, "A", 0.99, "one", ("epochs 1, not 90",))
     assert table()["reproduced"] == {"A": 0.5, "B": 0.9} and "keeps its row A" in capsys.readouterr().err
     shutil.rmtree(tmp_path / "checkpoints")
-    put_run(args, "A", 0.4, "one")  # B's checkpoints are gone, its row stays
+    put_run(runtime, "A", 0.4, "one")  # B's checkpoints are gone, its row stays
     assert table()["reproduced"] == {"A": 0.4, "B": 0.9} and table()["settings"]["B"]["command"] == "B"
-    put_run(args, "B", 0.8, "two")
+    put_run(runtime, "B", 0.8, "two")
     assert table()["reproduced"] == {"B": 0.8} and "other data (one, now two)" in capsys.readouterr().err
 
 
@@ -237,7 +236,7 @@ def test_each_row_keeps_its_best_run(tmp_path, capsys):
 
 
 class Small:
-    """A recipe of two epochs, for training.walk."""
+    """A recipe of two epochs, for training.Run."""
 
     epochs, keep = 2, "last"
     kept_epochs = staticmethod(lambda: ())
@@ -251,8 +250,10 @@ def walk(folder, settings: dict, runtime=CPU, resuming=True, one_epoch=None, epo
     settings = {"epochs": 2, "precision": runtime.precision()} | settings
     recipe = Small()
     recipe.epochs = epochs
-    one_epoch = one_epoch or (lambda epoch: {"train_loss": float(epoch)})
-    return training.walk(recipe, model, optimiser, folder, settings, runtime, resuming, one_epoch)
+    run = training.Run(folder, recipe, settings, replace(runtime, resume=resuming))
+    for epoch in run.epochs(model, optimiser):
+        epoch.record(**(one_epoch(epoch.index) if one_epoch else {"train_loss": float(epoch.index)}))
+    return run.history
 
 
 def test_a_stage_whose_start_was_made_anew_starts_over(tmp_path, capsys):
@@ -291,10 +292,9 @@ def test_a_finished_training_is_a_result_on_every_machine(tmp_path):
     assert again == history and results.precision(again)["precision"] == CPU_BF16.precision() != CPU.precision()
     settings = SCRATCH.settings() | {"weights": "none", "data": {}, "precision": CPU.precision()}
     trained = [epoch | {"validation_accuracy": 0.5} for epoch in again]
-    args = argparse.Namespace(quick=False, seed=0)
-    assert results.write_run(args, CPU, SCRATCH, SCRATCH, tmp_path, {"history": trained, "settings": settings})["settings"][
-        "precision"
-    ] == (CPU_BF16.precision())
+    run = training.Run(tmp_path, SCRATCH, settings, CPU)
+    run.history = trained
+    assert results.write_run(run, SCRATCH)["settings"]["precision"] == CPU_BF16.precision()
     walk(tmp_path / "half", {}, CPU_BF16, epochs=1)
     with pytest.raises(UsageError, match=r"other settings \(precision\)"):
         walk(tmp_path / "half", {}, CPU)
@@ -344,9 +344,10 @@ def test_a_validation_that_fails_is_named_in_its_epoch(tmp_path):
 
 
 def test_a_result_without_a_number_is_written_with_the_reason(tmp_path, capsys):
-    args = argparse.Namespace(out=tmp_path, quick=False, seed=0)
     found = {"A": math.nan, "B": {"C": [0.5, math.inf]}, "D": None}
-    results.write_result(args, CPU, "f22a 1.2", "title", reproduced=found, missing={"reproduced / D": "no such values"}, data={})
+    results.write_result(
+        replace(CPU, out=tmp_path), "f22a 1.2", "title", reproduced=found, missing={"reproduced / D": "no such values"}, data={}
+    )
     content = json.loads((tmp_path / "f22a-1.2.json").read_text())
     assert content["reproduced"] == {"A": None, "B": {"C": [0.5, None]}, "D": None}
     assert content["missing"] == {

@@ -47,9 +47,18 @@ def trained(recipe: Recipe, folder) -> torch.Tensor:
     folder.mkdir()
     model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(12, 3))
     split = Labelled(torch.randint(0, 256, (12, 3, 2, 2), dtype=torch.uint8), torch.arange(12) % 3, [""] * 12)
-    args = SimpleNamespace(seed=0, resume=False)
-    classification.train(model, recipe, Splits("made", split, split), Pipeline(Normalise()), folder, FP32, CPU, args)
+    train(model, recipe, split, folder)
     return torch.load(folder / "best.pth", weights_only=True)["model"]["1.weight"]
+
+
+def train(model, recipe: Recipe, split: Labelled, folder) -> list[dict]:
+    """The loop of the training scripts, validation left out; returns the history."""
+    optimiser = training.make_optimiser(model, recipe)
+    average = classification.moving_average(model, optimiser, recipe.average)
+    run = training.Run(folder, recipe, FP32, CPU)
+    for epoch in run.epochs(model, optimiser, average):
+        epoch.record(**classification.train_epoch(model, optimiser, split, recipe, CPU, epoch.index))
+    return run.history
 
 
 def test_the_table_has_every_field():
@@ -68,13 +77,11 @@ def test_label_smoothing_is_the_losses_own(tmp_path):
     """With all labels alike a smoothed loss has a lower bound; without smoothing it goes to zero."""
     seed_everything(0)
     split = Labelled(torch.zeros(4, 3, 2, 2, dtype=torch.uint8), torch.zeros(4, dtype=torch.long), [""] * 4)
-    args, least = SimpleNamespace(seed=0, resume=False), -(0.9 * torch.tensor(0.9).log() + 2 * 0.05 * torch.tensor(0.05).log())
+    least = -(0.9 * torch.tensor(0.9).log() + 2 * 0.05 * torch.tensor(0.05).log())
     for smoothing, expected in ((0.0, 0.0), (0.15, float(least))):
         model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(12, 3))
         recipe = replace(PLAIN, epochs=200, lr=0.1, label_smoothing=smoothing, keep="last")
-        folder, splits = tmp_path / str(smoothing), Splits("made", split, split)
-        folder.mkdir()
-        history = classification.train(model, recipe, splits, Pipeline(Normalise()), folder, FP32, CPU, args)
+        history = train(model, recipe, split, tmp_path / str(smoothing))
         assert history[-1]["train_loss"] == pytest.approx(expected, abs=0.01)
 
 

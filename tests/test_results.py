@@ -1,6 +1,5 @@
 """common/results.py: what a result says, and which result may take another's place."""
 
-import argparse
 import json
 
 import torch
@@ -9,11 +8,11 @@ from common import figures, results, setup
 
 
 def write(out, quick=False, **fields):
-    args = argparse.Namespace(out=out, quick=quick, seed=3)
+    runtime = setup.Runtime(torch.device("cpu"), False, out=out, quick=quick, seed=3)
     figure, grid = figures.new_figure()
     grid[0, 0].plot([1, 2])
     fields = {"data": {"name": "p1_data"}, "reproduced": {"A": 0.5}} | fields
-    return results.write_result(args, setup.Runtime(torch.device("cpu"), False), "f22a 1.2", "title", figures={"": figure}, **fields)
+    return results.write_result(runtime, "f22a 1.2", "title", figures={"": figure}, **fields)
 
 
 def test_entries(tmp_path):

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from common import checkpoints, setup
+from common import checkpoints, cli, setup
 from common.setup import UsageError
 
 
@@ -35,7 +35,7 @@ def test_a_checkpoint_is_on_the_disk_before_it_takes_its_name(tmp_path, monkeypa
 def test_failed_write_keeps_the_old_file(tmp_path):
     path = tmp_path / "a.txt"
     path.write_text("old")
-    with pytest.raises(ZeroDivisionError), setup.replacing(path) as temporary:
+    with pytest.raises(ZeroDivisionError), cli.replacing(path) as temporary:
         temporary.write_text("half")
         raise ZeroDivisionError
     assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
@@ -56,10 +56,10 @@ def test_full_disk_is_one_line_and_keeps_the_old_checkpoint(tmp_path):
 
 def test_unwritable_output_is_wrong_use(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(UsageError, match="cannot write"), setup.replacing(tmp_path / "file" / "a.csv"):
+    with pytest.raises(UsageError, match="cannot write"), cli.replacing(tmp_path / "file" / "a.csv"):
         pass
     (tmp_path / "folder").mkdir()
-    with pytest.raises(UsageError, match="cannot write"), setup.replacing(tmp_path / "folder") as temporary:
+    with pytest.raises(UsageError, match="cannot write"), cli.replacing(tmp_path / "folder") as temporary:
         temporary.write_text("")
 
 
