@@ -77,7 +77,7 @@ def read_split(folder: Path, split: str) -> list[tuple[Path, list[str]]]:
     return list(zip(files, captions.values(), strict=True))
 
 
-def prepared(image: Tensor, side: int) -> Tensor:
+def preprocess(image: Tensor, side: int) -> Tensor:
     """A picture, uint8 (3, H, W), as CATR sees it: the longer side `side` pixels by PIL's resize, values -1 to 1."""
     height, width = image.shape[1:]
     scale = side / max(height, width)
