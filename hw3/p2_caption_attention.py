@@ -87,7 +87,7 @@ def main(args: argparse.Namespace) -> dict:
     maps = [p2_maps.chosen(caption.attention, args.layer, args.head) for caption in captions]
     words = [pieces.words(caption.tokens) for caption in captions]
     if args.save:
-        with setup.replacing(args.save) as temporary, open(temporary, "wb") as file:
+        with cli.replacing(args.save) as temporary, open(temporary, "wb") as file:
             np.savez(file, tokens=np.array(captions[0].tokens), attention=maps[0].numpy())
 
     measured = p2_maps.measures(words, maps) | {"pictures measured": len(files)}

@@ -10,8 +10,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from common.data import locate, refuse
-from common.files import digest, listed_files
+from common.data import locate
+from common.files import digest, listed_files, refuse
 from common.setup import UsageError
 from hw3.p2_synthetic import draw_captions
 from hw3.pictures import Pictures, decode

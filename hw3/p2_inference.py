@@ -32,7 +32,8 @@ if __name__ == "__main__":
 from tqdm import tqdm
 
 from common import figures, grading, setup
-from common.data import LARGE_PIXELS, image_files, read_image, refuse
+from common.data import LARGE_PIXELS, read_image
+from common.files import image_files, refuse
 from hw3 import catr, p2_maps, p2_models
 from hw3.p2_data import preprocess
 from hw3.pictures import SUFFIXES, shrunk
