@@ -383,7 +383,7 @@ def test_recipes_state_f21s_settings():
 
 
 @pytest.mark.parametrize("arch", p1_models.ARCHES)
-def test_a_training_without_crops_is_kept_apart(arch):
+def test_a_training_without_crops_is_kept_apart(arch, tmp_path, monkeypatch):
     for recipe in p1_recipes.phases(arch, False, {}, crop=False):
         pictures = torch.arange(3 * 40 * 40).view(1, 3, 40, 40) % 256
         pipeline = replace(recipe, image_size=32).train_pipeline(0)
@@ -392,6 +392,15 @@ def test_a_training_without_crops_is_kept_apart(arch):
     cpu = Runtime(torch.device("cpu"), False)
     assert p1_recipes.run_folder(cpu, arch, "p1_data", {}, crop=False).name == f"hw3-p1-{arch}-uncropped"
     assert all("ResizedCrop" in recipe.settings()["transforms"] for recipe in p1_recipes.phases(arch, False, {}))
+
+    def asked(*words):
+        raise LookupError(*words)
+
+    monkeypatch.setattr(p1_recipes, "phases", asked)
+    for option, crop in (([], True), (["--no-crop"], False)):
+        with pytest.raises(LookupError) as found:
+            p1_train.main(p1_train.parse_args(["--arch", arch, "--out", str(tmp_path), *option]))
+        assert found.value.args == (arch, False, {}, crop)
 
 
 def test_inference_writes_the_graders_csv(pets, trained, tmp_path):
