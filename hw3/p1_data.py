@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from common.augment import NORMALISE, Pipeline
-from common.data import Labelled, Splits, decode_folder, image_files, locate, refuse, squeezed
-from common.files import digest
+from common.data import Labelled, Splits, decode_folder, locate, squeezed
+from common.files import digest, image_files, refuse
 from common.results import read_json
 from common.setup import UsageError, one_process_first
 from hw3.p1_synthetic import CLASSES, draw_pets

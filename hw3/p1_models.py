@@ -12,7 +12,7 @@ from torchvision.models.vision_transformer import VisionTransformer, interpolate
 from common import checkpoints, setup
 from common.augment import Pipeline
 from common.data import Labelled
-from common.setup import UsageError, load_checkpoint_for_all, load_weights
+from common.setup import UsageError
 from hw3.p1_synthetic import CLASSES
 
 ARCHES = {
@@ -39,14 +39,14 @@ def build(arch: str, image_size: int, weights: str = "none", classes: int = CLAS
     model = VisionTransformer(image_size=image_size, num_classes=classes, **ARCHES[arch])
     model.normalise = "half"
     if weights == "default":
-        load_start(model, checkpoints.published_weights(arch, PUBLISHED.get(arch)), Path(arch))
+        load_pretrained(model, checkpoints.published_weights(arch, PUBLISHED.get(arch)), Path(arch))
     elif weights != "none":
         remedy = f"--weights takes none, default or a checkpoint of {arch}"
-        load_start(model, load_checkpoint_for_all(Path(weights), remedy), Path(weights))
+        load_pretrained(model, checkpoints.load_checkpoint_for_all(Path(weights), remedy), Path(weights))
     return model
 
 
-def load_start(model: VisionTransformer, checkpoint: dict, path: Path) -> None:
+def load_pretrained(model: VisionTransformer, checkpoint: dict, path: Path) -> None:
     """Copy a checkpoint of any of the four layouts into the network, resampling the position embeddings if the image size differs.
 
     The head stays random if the file has none or one for another number of classes. Raises UsageError that says what torchvision's
@@ -66,7 +66,7 @@ def load_start(model: VisionTransformer, checkpoint: dict, path: Path) -> None:
             state = interpolate_embeddings(model.image_size, model.patch_size, state)
         except ValueError as error:
             raise UsageError(f"{path}: {str(error).splitlines()[0]}; give weights of another network") from None
-    load_weights(model, state, path)
+    checkpoints.load_weights(model, state, path)
 
 
 def trained_normalise(checkpoint: dict, state: dict) -> str:
@@ -154,8 +154,8 @@ def plain_timm(state: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
     return state
 
 
-def start_head(model: VisionTransformer, split: Labelled, pipeline: Pipeline, runtime: setup.Runtime) -> None:
-    """Make the head a logistic regression on the features of the split's pictures.
+def linear_probe(model: VisionTransformer, split: Labelled, pipeline: Pipeline, runtime: setup.Runtime) -> None:
+    """Make the head a logistic regression on the frozen features of the split's pictures.
 
     From a random head the first steps would distort the features of the published weights (Kumar et al., 2022). Fewer than three breeds
     leave the head as it is.
@@ -163,12 +163,12 @@ def start_head(model: VisionTransformer, split: Labelled, pipeline: Pipeline, ru
     seen = []
     handle = model.heads.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].float().cpu()))
 
-    def feats(images: Tensor) -> Tensor:
+    def features(images: Tensor) -> Tensor:
         model.eval()(pipeline(images.to(runtime.device), torch.empty(0, 0)))
         return seen.pop()
 
     with torch.no_grad(), runtime.autocast():
-        x = torch.cat(setup.shared(feats, split.images.split(50))).numpy()
+        x = torch.cat(setup.shared(features, split.images.split(50))).numpy()
     handle.remove()
     found = setup.from_rank_zero(lambda: LogisticRegression(C=0.1, max_iter=500).fit(x, split.target.numpy()))
     if len(found.classes_) > 2:
@@ -207,7 +207,7 @@ def forward_with_attention(model: VisionTransformer, x: Tensor) -> tuple[Tensor,
     return model.heads(model.encoder.ln(x)[:, 0]), torch.stack(attention)
 
 
-def rollout(attention: Tensor) -> Tensor:
+def attention_rollout(attention: Tensor) -> Tensor:
     """Attention through all blocks with their residuals (Abnar and Zuidema, 2020): (N, tokens, tokens) from (layers, N, heads, T, T)."""
     mixed = (attention.mean(2) + torch.eye(attention.shape[-1], device=attention.device)) / 2
     total = mixed[0]
@@ -216,7 +216,7 @@ def rollout(attention: Tensor) -> Tensor:
     return total
 
 
-def class_map(attention: Tensor, grid: tuple[int, int]) -> Tensor:
+def class_attention(attention: Tensor, grid: tuple[int, int]) -> Tensor:
     """The class token's row of attention (..., tokens, tokens) over the patches: (..., rows, columns)."""
     return attention[..., 0, 1:].unflatten(-1, grid)
 
@@ -228,6 +228,6 @@ def position_similarity(model: VisionTransformer) -> Tensor:
     return embedding @ embedding.T
 
 
-def grid_of(model: VisionTransformer) -> tuple[int, int]:
+def grid_size(model: VisionTransformer) -> tuple[int, int]:
     """Rows and columns of patches."""
     return (model.image_size // model.patch_size,) * 2

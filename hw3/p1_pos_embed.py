@@ -37,16 +37,15 @@ import torch
 from torch import Tensor
 from torchvision.models.vision_transformer import VisionTransformer
 
-from common import figures, results, setup
+from common import figures, items, results, setup
 from common.files import named
 from common.metrics import NO_CORRELATION, rank_correlation
 from hw3 import p1_figures, p1_models
 
+ITEM = items.get("f21 1.2")
 CHANGED = 0.02  # the difference of rank correlations from which on we say that something has changed
 RECOVERED = -0.2  # the rank correlation of similarity and distance from which on we say that the grid can be seen
-
-
-OTHERS = ("before", "uncropped")  # options for a file
+OTHERS = ("before", "uncropped")  # options for a file, and the claims of what it shows about the border's cause
 
 
 def grid_of_grids(similarity: Tensor, rows: int, columns: int) -> Tensor:
@@ -60,7 +59,7 @@ def draw(models: dict[str, VisionTransformer]):
     figure, grid = figures.new_figure(len(models), 1, height=9.0 * len(models))
     figure.set_layout_engine("compressed")  # of square panels, whose labels "constrained" cuts
     for axes, (name, model) in zip(grid[:, 0], models.items(), strict=True):
-        rows, columns = p1_models.grid_of(model)
+        rows, columns = p1_models.grid_size(model)
         small = grid_of_grids(p1_models.position_similarity(model).cpu(), rows, columns)
         picture = axes.imshow(small.numpy(), cmap="viridis", vmin=-1, vmax=1, interpolation="nearest")
         axes.set_xticks([(columns + 1) * i + columns / 2 for i in range(columns)], range(1, columns + 1), size=7)
@@ -101,46 +100,35 @@ def border_gap(found: dict[str, float | None]) -> float | None:
     return None if None in (border, elsewhere) else border - elsewhere
 
 
-BECAUSE = {  # of what is measured beside, what the report's cause of the border means
-    "before": "RandomResizedCrop of the fine-tuning makes the border worse: the difference has grown in it by at least",
-    "uncropped": "RandomResizedCrop makes the border worse: with it the difference is larger than without by at least",
-}
-
-
 def claims(found: dict[str, float | None], beside: dict[str, dict[str, float | None]]) -> list[dict]:
     """What the report says of its figure, measured; of the border's cause, with what was measured `beside`, under the names of OTHERS."""
     whole, gap = found["rank correlation"], border_gap(found)
     recovered = None if whole is None else found["neighbours"] > found["far patches"] and whole < RECOVERED
     worse = None if gap is None else gap > 0
-    words = f"the grid is recovered: neighbours are more similar than far patches, rank correlation below {RECOVERED}"
-    said = [
-        {"claim": words, "holds": recovered},
-        {"claim": "the border is worse: similarity there follows the distance less", "holds": worse if recovered else None},
-    ]
+    said = [ITEM.claim("grid", recovered), ITEM.claim("border", worse if recovered else None)]
     for name, other in beside.items():
         growth = None if None in (gap, before := border_gap(other)) else gap - before
-        said.append({"claim": f"{BECAUSE[name]} {CHANGED}", "holds": None if growth is None else growth >= CHANGED, "growth": growth})
+        said.append(ITEM.claim(name, None if growth is None else growth >= CHANGED, growth=growth))
     return said
 
 
 def main(args: argparse.Namespace) -> dict:
     """Draw the figure and measure the claims; returns the result."""
     runtime = setup.start(args)
-    model, origin = p1_figures.load_shown(args, runtime)
+    model, origin = p1_figures.load_shown(args.arch, args.weights, args.image_size, runtime)
     network, files = origin["settings"]["network"], {name: path for name in OTHERS if (path := getattr(args, name))}
     others = {name: p1_models.build(network, model.image_size, path) for name, path in files.items()}
-    found, *more = (measures(p1_models.position_similarity(one).cpu(), *p1_models.grid_of(one)) for one in (model, *others.values()))
+    found, *more = (measures(p1_models.position_similarity(one).cpu(), *p1_models.grid_size(one)) for one in (model, *others.values()))
     beside = dict(zip(others, more, strict=True))
     origin["settings"] = origin["settings"] | {name: named(path) for name, path in files.items()}
     numbers = {"reproduced": found} | {f"reproduced / {name}": one for name, one in beside.items()}
     shown = {", before fine-tuning": others["before"], ", after it": model} if "before" in others else {"": model}
     return results.write_result(
-        args,
         runtime,
-        "f21 1.2",
-        "cosine similarity of position embeddings",
+        ITEM.name,
+        ITEM.title,
         figures={"": draw(shown)},
-        reported={},
+        reported=ITEM.reported,
         reproduced=found | beside,
         claims=claims(found, beside),
         missing={f"{label} / {name}": NO_CORRELATION for label, one in numbers.items() for name, value in one.items() if value is None},

@@ -9,17 +9,16 @@ weights. The tiny one sees 96 px and starts from random weights, so it is traine
 validation chooses nothing.
 """
 
-import argparse
 import re
-import shlex
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from torch import nn
 from torchvision import transforms
 
-from common import classification, setup, training
+from common import classification, training
 from common.augment import NORMALISE, ColorJitter, Flip, PerImage, Pipeline, Resize, ResizedCrop, Rotate
+from common.setup import Runtime
 from common.training import Schedule, constant, cosine, one_cycle
 from hw3.p1_synthetic import CLASSES
 
@@ -130,24 +129,15 @@ QUICK = {"epochs": 4}
 QUICK_IMAGES = (8, 2)  # training and validation pictures of each breed
 
 
-def phases(args: argparse.Namespace) -> tuple[Recipe, Recipe]:
-    """Both phases with the user's changes; `--epochs` and `--lr` are the first phase's. The quick form is the small network's."""
-    first, second = PHASES["tiny" if args.quick else args.arch]
-    changes = training.changes(args)
+def phases(arch: str, quick: bool, changes: dict, crop: bool = True) -> tuple[Recipe, Recipe]:
+    """Both phases with the user's changes; `epochs` and `lr` are the first phase's. The quick form is the small network's."""
+    first, second = PHASES["tiny" if quick else arch]
     shared = {name: value for name, value in changes.items() if name in ("batch_size", "image_size")}
-    if args.quick:
+    if quick:
         first, second = replace(first, **QUICK), replace(second, epochs=1)
-    crop = not getattr(args, "no_crop", False)
     return replace(first, crop=crop, **changes), replace(second, crop=crop, **shared)
 
 
-def run_folder(args: argparse.Namespace, data: str) -> Path:
+def run_folder(runtime: Runtime, arch: str, data: str, changes: dict, crop: bool = True) -> Path:
     """Where a training keeps its checkpoints."""
-    return training.run_folder(args, f"hw3-p1-{args.arch}" + "-uncropped" * getattr(args, "no_crop", False), data)
-
-
-def train_command(args: argparse.Namespace) -> str:
-    """The command that makes the checkpoint that a figure with these arguments needs, for messages."""
-    words = ["python", "hw3/p1_train.py", "--arch", args.arch, *["--quick"] * args.quick]
-    words += ["--data", str(args.data)] * (args.data is not None) + ["--out", str(args.out)] * (args.out != setup.DEFAULT_OUT)
-    return shlex.join(words + ["--seed", str(args.seed)] * (args.seed != 0))
+    return training.run_folder(runtime, f"hw3-p1-{arch}" + "-uncropped" * (not crop), data, changes)

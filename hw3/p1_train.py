@@ -13,11 +13,10 @@ import argparse
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 
-from common import cli, results, training
+from common import cli, items, results, training
 from hw3 import arguments
 
 
@@ -37,98 +36,76 @@ if __name__ == "__main__":
     ARGS = parse_args()  # before torch is imported: --help and a wrong argument answer at once
 
 from common import classification, setup
-from common.data import Splits
+from common.feed import resident
 from common.files import file_digest
 from hw3 import p1_models, p1_recipes
 from hw3.p1_data import load_pets, validation_pipeline
-from hw3.p1_recipes import Recipe
 
 COURSE_PICTURES = 3680  # for training
 
 
-def load_splits(args: argparse.Namespace, recipe: Recipe) -> Splits:
-    """The pictures as a phase needs them, in the quick form the first few of each breed."""
-    splits = load_pets(args.data, recipe.squares())
-    return splits.first_per_class(*p1_recipes.QUICK_IMAGES) if args.quick else splits
-
-
-class Phase(NamedTuple):
-    """A phase that was trained."""
-
-    recipe: Recipe
-    history: list[dict]
-    folder: Path
-    settings: dict
-
-
-def train_phase(
-    number: int, recipe: Recipe, weights: str, origin: str, splits: Splits, runtime: setup.Runtime, args: argparse.Namespace
-) -> Phase:
-    """One phase, from `weights`, themselves from `origin`."""
-    setup.log(f"phase {number}: {recipe.optimiser}, lr {recipe.lr}, {recipe.epochs} epochs")
-    folder = setup.writable_folder(p1_recipes.run_folder(args, splits.name) / f"phase-{number}")
-    setup.seed_everything(args.seed, number)
-    model = p1_models.build(recipe.network, recipe.image_size, weights)
-    recipe = replace(recipe, normalise=model.normalise)
-    settings = training.run_settings(recipe, origin, splits.describe(), runtime, args)
-    if number == 2:
-        started = setup.from_rank_zero(lambda: file_digest(Path(weights)))
-        settings |= {"weights": f"phase 1, from {settings['weights']}", "started from": started}
-    pipeline = validation_pipeline(recipe.image_size, recipe.normalise)
-    if recipe.linear_start and weights != "none":
-        p1_models.start_head(runtime.place(model), splits.train, pipeline, runtime)
-    history = classification.train(model, recipe, splits, pipeline, folder, settings, runtime, args)
-    return Phase(recipe, history, folder, settings)
-
-
-def all_deviations(first: dict, second: dict) -> list[str]:
-    """In words, what both phases, of these settings, and their data are otherwise than for the course's."""
-    words, pictures = training.deviations(p1_recipes.FIRST, first), first["data"]["train"]
-    second = training.deviations(p1_recipes.SECOND, second | {"weights": "default"})  # it starts from the first
-    more = [f"phase 2: {word}" for word in second if word not in words]
-    return words + more + [f"{pictures} training pictures, not {COURSE_PICTURES}"] * (pictures != COURSE_PICTURES)
-
-
 @setup.on_rank_zero
-def write(args: argparse.Namespace, runtime: setup.Runtime, first: Phase, second: Phase) -> dict:
+def write(first: training.Run, second: training.Run) -> dict:
     """The item, from both phases."""
-    settings, network = second.settings | {"weights": first.settings["weights"]}, second.recipe.network
+    second.settings = second.settings | {"weights": first.settings["weights"]}  # the item's, which began with the first
+    run, item, network = results.write_run(second, p1_recipes.SECOND), items.get("f21 1.1"), second.recipe.network
+    deviations = training.deviations(p1_recipes.FIRST, first.settings)
+    later = training.deviations(p1_recipes.SECOND, second.settings | {"weights": "default"})
+    deviations += [f"phase 2: {words}" for words in later if words not in deviations]
+    if (pictures := first.settings["data"]["train"]) != COURSE_PICTURES:
+        deviations.append(f"{pictures} training pictures, not {COURSE_PICTURES}")
+    results.save_half(second.folder, "p1.pth", second.kept, deviations=deviations)
     whole = first.history + [epoch | {"epoch": epoch["epoch"] + len(first.history)} for epoch in second.history]
-    run = results.write_run(
-        args, runtime, p1_recipes.SECOND, second.recipe, second.folder, {"history": second.history, "settings": settings}
-    )
-    deviations = all_deviations(first.settings, second.settings)
-    results.save_half(second.folder, "p1.pth", run["kept"], deviations=deviations)
-    kept = [training.kept_epoch(phase.history, phase.recipe.keep)["validation_accuracy"] for phase in (first, second)]
+    settings = {"phase 1": first.settings | results.precision(first.history), "phase 2": run["settings"]}
+    accuracy = {"accuracy": second.kept["validation_accuracy"], "after phase 1": first.kept["validation_accuracy"]}
+    uncropped = not second.recipe.crop
     return results.write_result(
-        args,
-        runtime,
-        "f21 1.1" + "-uncropped" * args.no_crop,
-        f"accuracy on 37 breeds, {network}" + ", without random crops" * args.no_crop,
+        second.runtime,
+        item.name + "-uncropped" * uncropped,
+        f"{item.title}, {network}" + ", without random crops" * uncropped,
         figures={"": results.curves({"": whole}, ("loss", "accuracy"), f"{network}, two phases")},
-        reported={"accuracy": 0.944},
-        reproduced={"accuracy": kept[1], "after phase 1": kept[0], "chance": 1 / 37},
+        reported=item.reported,
+        reproduced=accuracy | {"chance": 1 / 37},
         claims=[],
-        **results.run_fields(run)
-        | {
-            "deviations": deviations,
-            **results.origin(whole),
-            "settings": {"phase 1": first.settings | results.precision(first.history), "phase 2": run["settings"]},
-        },
+        **results.run_fields(run) | {"deviations": deviations, **results.origin(whole), "settings": settings},
     )
 
 
 def main(args: argparse.Namespace) -> dict:
     """Train both phases and write the item; returns the result."""
-    runtime = setup.start(args)
-    recipes = p1_recipes.phases(args)
-    weights = training.starting_weights(args, recipes[0])
-    splits = load_splits(args, recipes[0])
-    first = train_phase(1, recipes[0], weights, weights, splits, runtime, args)
-    if recipes[1].squares() != recipes[0].squares():
-        splits = load_splits(args, recipes[1])
-    second = train_phase(2, recipes[1], str(first.folder / "best.pth"), weights, splits, runtime, args)
-    return write(args, runtime, first, second)
+    runtime, changes, crop = setup.start(args), training.changes(args), not args.no_crop
+    phases = p1_recipes.phases(args.arch, args.quick, changes, crop)
+    weights = training.starting_weights(args.weights, phases[0], args.quick)
+    splits = load_pets(args.data, phases[0].squares())
+    if args.quick:
+        splits = splits.first_per_class(*p1_recipes.QUICK_IMAGES)
+    train_images = resident(splits.train, phases[0].train_pipeline(0), runtime)
+    folder, runs = p1_recipes.run_folder(runtime, args.arch, splits.name, changes, crop), []
+
+    for number, recipe in enumerate(phases, 1):
+        setup.log(f"phase {number}: {recipe.optimiser}, lr {recipe.lr}, {recipe.epochs} epochs")
+        setup.seed_everything(args.seed, number)
+        start = str(runs[0].folder / "best.pth") if runs else weights
+        model = runtime.place(p1_models.build(recipe.network, recipe.image_size, start))
+        recipe = replace(recipe, normalise=model.normalise)
+        pipeline = validation_pipeline(recipe.image_size, recipe.normalise)
+        settings = training.run_settings(recipe, weights, splits.describe(), runtime)
+        if runs:
+            digest = setup.on_rank_zero(file_digest)(Path(start))
+            settings |= {"weights": f"phase 1, from {settings['weights']}", "started from": digest}
+        run = training.Run(folder / f"phase-{number}", recipe, settings, runtime)
+        if recipe.linear_start and start != "none":
+            p1_models.linear_probe(model, splits.train, pipeline, runtime)
+        optimiser = training.make_optimiser(model, recipe)
+        average = classification.moving_average(model, optimiser, recipe.average)
+        network, parallel = average.module if average else model, setup.parallel(model, runtime)
+        validation = resident(splits.validation, pipeline, runtime)
+        for epoch in run.epochs(model, optimiser, average):
+            numbers = classification.train_epoch(parallel, optimiser, train_images, recipe, runtime, epoch.index)
+            epoch.record(**numbers, **classification.evaluate(network, validation, pipeline, recipe.validation_batch, runtime))
+        runs.append(run)
+
+    return write(*runs)
 
 
 if __name__ == "__main__":

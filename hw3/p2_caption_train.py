@@ -15,7 +15,7 @@ from pathlib import Path
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 
-from common import checkpoints, cli, training
+from common import checkpoints, cli, items, training
 from hw3 import arguments
 
 
@@ -42,7 +42,7 @@ from common import results, setup
 from common.data import batches, shares
 from common.files import named
 from hw3 import catr, p2_models, p2_recipes
-from hw3.p2_data import Captioned, load_captions, prepared
+from hw3.p2_data import Captioned, load_captions, preprocess
 from hw3.p2_recipes import Recipe
 from hw3.p2_text import WordPieces, read_vocabulary, train_vocabulary
 
@@ -54,13 +54,14 @@ def word_pieces(vocab: Path | None, train: Captioned) -> WordPieces:
 
 
 class Pairs:
-    """Each caption with its picture: `images` prepared for the network, `place` (M,) of each caption's, `tokens` (M, longest), padded.
+    """Each caption with its picture: `images` as the network sees them, `place` (M,) of each caption's, `tokens` (M, longest), padded.
 
-    `counts` (M,) is how many tokens of each caption are predicted: all but the first.
+    `counts` (M,) is how many tokens of each caption are predicted: all but the first. With `turns` training turns the pictures.
     """
 
-    def __init__(self, split: Captioned, pieces: WordPieces, config: catr.Config):
-        self.images = [prepared(image, config.side) for image in split.images]
+    def __init__(self, split: Captioned, pieces: WordPieces, config: catr.Config, turns: bool = False):
+        self.turns = turns
+        self.images = [preprocess(image, config.side) for image in split.images]
         self.place = torch.tensor([i for i, captions in enumerate(split.captions) for _ in captions])
         coded = [torch.tensor(pieces.encode(caption)) for captions in split.captions for caption in captions]
         longest = max(range(len(coded)), key=lambda i: len(coded[i]))
@@ -73,6 +74,12 @@ class Pairs:
     def __len__(self) -> int:
         return len(self.place)
 
+    def batch(self, index: Tensor, runtime: setup.Runtime, u: Tensor | None = None) -> tuple[list[Tensor], Tensor]:
+        """Pictures and tokens of these captions on the device; a draw `u` (N,) in [0, 1) turns each by a multiple of 90 degrees."""
+        quarters = [0] * len(index) if u is None else (u * 4).long().tolist()
+        images = [self.images[i].rot90(turn, (1, 2)) for i, turn in zip(self.place[index].tolist(), quarters, strict=True)]
+        return [runtime.send(image) for image in images], runtime.send(self.tokens[index])
+
 
 def caption_loss(model, images: list[Tensor], tokens: Tensor, reduction: str = "mean") -> Tensor:
     """Cross entropy of each token after the start token, given the true ones before it; padding counts for nothing."""
@@ -80,19 +87,16 @@ def caption_loss(model, images: list[Tensor], tokens: Tensor, reduction: str = "
     return F.cross_entropy(logits.flatten(0, 1), tokens[:, 1:].flatten(), ignore_index=catr.PAD, reduction=reduction)
 
 
-def train_epoch(model, optimiser, pairs: Pairs, recipe: Recipe, runtime: setup.Runtime, epoch: int, args: argparse.Namespace) -> dict:
+def train_epoch(model, optimiser, pairs: Pairs, recipe: Recipe, runtime: setup.Runtime, epoch: int) -> dict:
     """One pass over all captions, `epoch` counted from 0: mean loss of a token over all processes and the last learning rate."""
     model.train()
-    setup.seed_everything(args.seed, epoch, setup.rank())
-    generator = torch.Generator().manual_seed(setup.mixed_seed(args.seed, epoch))
+    setup.seed_everything(runtime.seed, epoch, setup.rank())
+    generator = torch.Generator().manual_seed(setup.mixed_seed(runtime.seed, epoch))
     loss_sum, count, steps = torch.zeros((), device=runtime.device), 0, -(-len(pairs) // recipe.batch_size)
     walk = batches(len(pairs), recipe.batch_size, generator, 1, pairs.counts)
     for step, (index, u, share) in enumerate(tqdm(walk, f"epoch {epoch + 1}", steps, leave=False, disable=setup.rank() > 0 or None)):
         training.set_lr(optimiser, recipe.lr * recipe.schedule(epoch + step / steps, recipe.epochs))
-        turns = (u[:, 0] * 4).long().tolist() if args.turns else [0] * len(index)
-        places = pairs.place[index].tolist()
-        images = [runtime.send(pairs.images[i].rot90(turn, (1, 2))) for i, turn in zip(places, turns, strict=True)]
-        loss = caption_loss(model, images, runtime.send(pairs.tokens[index]))
+        loss = caption_loss(model, *pairs.batch(index, runtime, u[:, 0] if pairs.turns else None))
         optimiser.zero_grad(set_to_none=True)
         (loss * share).backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.clip)
@@ -111,14 +115,13 @@ def evaluate(model, pairs: Pairs, batch_size: int, runtime: setup.Runtime) -> di
     setup.synchronise_buffers(model)
     loss, count = 0.0, 0.0
     for index in shares(len(pairs), batch_size):
-        images = [runtime.send(pairs.images[i]) for i in pairs.place[index].tolist()]
-        loss += caption_loss(model, images, runtime.send(pairs.tokens[index]), "sum").double()
+        loss += caption_loss(model, *pairs.batch(index, runtime), "sum").double()
         count += pairs.counts[index].sum()
     loss, count = setup.total(loss, count)
     return {"validation_loss": loss / count}
 
 
-def exact(model: catr.CATR, split: Captioned, images: list[Tensor], pieces: WordPieces, runtime: setup.Runtime) -> float:
+def exact_match(model: catr.CATR, split: Captioned, images: list[Tensor], pieces: WordPieces, runtime: setup.Runtime) -> float:
     """The share of pictures whose greedy caption is, piece by piece, one of their own captions; the processes share the work."""
 
     def right(places: Tensor) -> int:
@@ -130,52 +133,52 @@ def exact(model: catr.CATR, split: Captioned, images: list[Tensor], pieces: Word
 
 
 @setup.on_rank_zero
-def write(args: argparse.Namespace, runtime: setup.Runtime, recipe: Recipe, run: dict, found: dict[str, float]) -> dict:
-    """The item; `found` is the share of exact captions by p2.pth."""
+def write(run: training.Run, written: dict, found: dict[str, float]) -> dict:
+    """The item, from a training and its run.json; `found` is the share of exact captions by p2.pth."""
+    item, network = items.get("f21 2.1-training"), run.recipe.network
     return results.write_result(
-        args,
-        runtime,
-        "f21 2.1-training",
-        f"training the captioner, {recipe.network}",
-        figures={"": results.curves({"": run["history"]}, ("loss",), f"captioner, {recipe.network}")},
-        reported={},
-        reproduced=found | {"validation loss": run["kept"]["validation_loss"]},
+        run.runtime,
+        item.name,
+        f"{item.title}, {network}",
+        figures={"": results.curves({"": run.history}, ("loss",), f"captioner, {network}")},
+        reported=item.reported,
+        reproduced=found | {"validation loss": run.kept["validation_loss"]},
         claims=[],
-        **results.run_fields(run),
+        **results.run_fields(written),
     )
 
 
 def main(args: argparse.Namespace) -> dict:
     """Train and write the item; returns the result."""
-    runtime = setup.start(args)
-    recipe = p2_recipes.recipe(args)
+    runtime, changes = setup.start(args), training.changes(args)
+    recipe = p2_recipes.recipe(args.arch, args.quick, changes)
     data, *splits = load_captions(args.data)
     if args.quick:
         splits = [split.first(count) for split, count in zip(splits, p2_recipes.QUICK_IMAGES, strict=True)]
-    weights = training.starting_weights(args, recipe)
+    weights = training.starting_weights(args.weights, recipe, args.quick)
     pieces = word_pieces(args.vocab, splits[0])
     model = runtime.place(p2_models.build(recipe.network, pieces, recipe.side, weights))
-    pairs = [Pairs(split, pieces, model.config) for split in splits]
-    folder = setup.writable_folder(p2_recipes.run_folder(args, data["name"]))
-    data |= {"train": len(splits[0]), "validation": len(splits[1]), "captions": len(pairs[0])}
-    settings = training.run_settings(recipe, weights, data, runtime, args) | {"precision": runtime.precision(mixed=False)}
+    train, validation = (Pairs(split, pieces, model.config, args.turns) for split in splits)
+    folder = p2_recipes.run_folder(runtime, args.arch, data["name"], changes)
+    data |= {"train": len(splits[0]), "validation": len(splits[1]), "captions": len(train)}
+    settings = training.run_settings(recipe, weights, data, runtime) | {"precision": runtime.precision(mixed=False)}
     vocabulary = setup.from_rank_zero(lambda: named(args.vocab)) if args.vocab else "learnt from the captions"
     settings |= {"config": asdict(model.config), "quarter turns": args.turns, "word pieces": vocabulary}
+
+    run = training.Run(folder, recipe, settings, runtime)
     optimiser, parallel = training.make_optimiser(model, recipe), setup.parallel(model, runtime)
+    for epoch in run.epochs(model, optimiser):
+        numbers = train_epoch(parallel, optimiser, train, recipe, runtime, epoch.index)
+        epoch.record(**numbers, **evaluate(model, validation, recipe.batch_size, runtime))
 
-    def one_epoch(epoch: int) -> dict:
-        numbers = train_epoch(parallel, optimiser, pairs[0], recipe, runtime, epoch, args)
-        return numbers | evaluate(model, pairs[1], recipe.batch_size, runtime)
-
-    history = training.walk(recipe, model, optimiser, folder, settings, runtime, args.resume, one_epoch)
-    run = results.write_run(args, runtime, p2_recipes.FULL, recipe, folder, {"history": history, "settings": settings})
-    path = results.save_half(folder, "p2.pth", run["kept"], pieces=pieces.pieces, deviations=run["deviations"])
+    written = results.write_run(run, p2_recipes.FULL)
+    path = results.save_half(folder, "p2.pth", run.kept, pieces=pieces.pieces, deviations=written["deviations"])
     checkpoints.load_weights(model, checkpoints.load_checkpoint_for_all(path, "train again")["model"], path)
     found = {
-        f"exact captions, {name}": exact(model, split, some.images, pieces, runtime)
-        for name, split, some in zip(("training", "validation"), splits, pairs, strict=True)
+        f"exact captions, {name}": exact_match(model, split, pairs.images, pieces, runtime)
+        for name, split, pairs in zip(("training", "validation"), splits, (train, validation), strict=True)
     }
-    return write(args, runtime, recipe, run, found)
+    return write(run, written, found)
 
 
 if __name__ == "__main__":

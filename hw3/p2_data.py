@@ -10,8 +10,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from common.data import locate, refuse
-from common.files import digest, listed_files
+from common.data import locate
+from common.files import digest, listed_files, refuse
 from common.setup import UsageError
 from hw3.p2_synthetic import draw_captions
 from hw3.pictures import Pictures, decode
@@ -77,7 +77,7 @@ def read_split(folder: Path, split: str) -> list[tuple[Path, list[str]]]:
     return list(zip(files, captions.values(), strict=True))
 
 
-def prepared(image: Tensor, side: int) -> Tensor:
+def preprocess(image: Tensor, side: int) -> Tensor:
     """A picture, uint8 (3, H, W), as CATR sees it: the longer side `side` pixels by PIL's resize, values -1 to 1."""
     height, width = image.shape[1:]
     scale = side / max(height, width)

@@ -32,23 +32,14 @@ if __name__ == "__main__":
 from tqdm import tqdm
 
 from common import figures, grading, setup
-from common.data import LARGE_PIXELS, image_files, read_image, refuse
+from common.data import LARGE_PIXELS, read_image
+from common.files import image_files, refuse
 from hw3 import catr, p2_maps, p2_models
-from hw3.p2_data import prepared
+from hw3.p2_data import preprocess
 from hw3.pictures import SUFFIXES, shrunk
 
 WEIGHTS = ("hw3-p2-full/p2.pth", "hw3-p2-small/p2.pth")
 REMEDY = "make it with p2_caption_train.py, on a machine without a GPU with --arch small, or name a checkpoint of CATR with --weights"
-
-
-def draw_one(path: Path, out: Path, model: catr.CATR, pieces, args: argparse.Namespace, runtime: setup.Runtime) -> str:
-    """Caption one image and write its figure; returns the caption. Raises ValueError if the image cannot be read."""
-    image = read_image(path)
-    caption = catr.greedy(model, [prepared(image, model.config.side).to(runtime.device)], args.max_tokens)[0]
-    maps = p2_maps.chosen(caption.attention, args.layer, args.head)
-    shown = shrunk(image) if image[0].numel() > LARGE_PIXELS else image
-    figures.save(p2_maps.draw(shown, pieces.words(caption.tokens), maps), out)
-    return pieces.text(caption.tokens)
 
 
 def main(args: argparse.Namespace) -> dict[str, str]:
@@ -63,11 +54,17 @@ def main(args: argparse.Namespace) -> dict[str, str]:
     out, captions, problems = setup.writable_folder(args.out_dir), {}, []
     for path in tqdm(files, "captions", disable=None, leave=False):
         try:
-            captions[path.name] = draw_one(path, out / f"{path.stem}.png", model, pieces, args, runtime)
-            print(f"{path.name}: {captions[path.name]}", flush=True)
+            image = read_image(path)
         except ValueError as error:
             problems.append(f"{path} is {error}")
             print(problems[-1], file=sys.stderr)
+            continue
+        caption = catr.greedy(model, [preprocess(image, model.config.side).to(runtime.device)], args.max_tokens)[0]
+        maps = p2_maps.chosen(caption.attention, args.layer, args.head)
+        shown = shrunk(image) if image[0].numel() > LARGE_PIXELS else image
+        figures.save(p2_maps.draw(shown, pieces.words(caption.tokens), maps), out / f"{path.stem}.png")
+        captions[path.name] = pieces.text(caption.tokens)
+        print(f"{path.name}: {captions[path.name]}", flush=True)
     if problems:
         raise setup.Incomplete(f"{len(problems)} of {len(files)} images could not be read; the other figures are in {out}")
     return captions

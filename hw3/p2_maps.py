@@ -135,14 +135,3 @@ def on_shapes(words: list[list[str]], maps: list[Tensor], boxes: list[dict[str, 
         return {}
     shares = {"on its shape": own, "on the other shape": other, "by chance": chance}
     return {f"share of a noun's map {name}": sum(values) / max(1, len(values)) for name, values in shares.items()}
-
-
-def claims(measured: dict, known: dict[str, float]) -> list[dict]:
-    """What can be said of the maps without a reader's eye."""
-    apart = measured["difference between maps"]
-    found = [{"claim": "different words have different maps: they differ by more than 0.1", "holds": apart > 0.1}]
-    if known:
-        own, other, chance = known.values()
-        words = "a noun's map lies on its shape, more than on the other and than by chance"
-        found.append({"claim": words, "holds": own > max(other, chance)})
-    return found

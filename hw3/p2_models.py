@@ -7,8 +7,9 @@ from torch import nn
 from torchvision import models
 
 from common import checkpoints, setup
+from common.checkpoints import load_checkpoint, load_checkpoint_for_all, load_weights
 from common.files import named
-from common.setup import UsageError, load_checkpoint, load_checkpoint_for_all, load_weights
+from common.setup import UsageError
 from hw3.catr import ARCHES, CATR, Config
 from hw3.p2_text import WordPieces, read_vocabulary
 

@@ -3,12 +3,11 @@
 It starts from an ImageNet ResNet-101, whose batch norm stays frozen.
 """
 
-import argparse
-import shlex
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from common import setup, training
+from common import training
+from common.setup import Runtime
 from common.training import one_cycle
 
 
@@ -33,19 +32,12 @@ QUICK = {"epochs": 20, "side": 64}
 QUICK_IMAGES = (2000, 100)  # training and validation pictures
 
 
-def recipe(args: argparse.Namespace) -> Recipe:
+def recipe(arch: str, quick: bool, changes: dict) -> Recipe:
     """The recipe of the network asked for, with the user's changes; the quick form is the small network's."""
-    found = replace(RECIPES["small"], **QUICK) if args.quick else RECIPES[args.arch]
-    return replace(found, **training.changes(args))
+    found = replace(RECIPES["small"], **QUICK) if quick else RECIPES[arch]
+    return replace(found, **changes)
 
 
-def run_folder(args: argparse.Namespace, data: str) -> Path:
+def run_folder(runtime: Runtime, arch: str, data: str, changes: dict) -> Path:
     """Where a training keeps its checkpoints."""
-    return training.run_folder(args, f"hw3-p2-{args.arch}", data)
-
-
-def train_command(args: argparse.Namespace) -> str:
-    """The command that makes the checkpoint that a figure with these arguments needs, for messages."""
-    words = ["python", "hw3/p2_caption_train.py", "--arch", args.arch, *["--quick"] * args.quick]
-    words += ["--data", str(args.data)] * (args.data is not None) + ["--out", str(args.out)] * (args.out != setup.DEFAULT_OUT)
-    return shlex.join(words + ["--seed", str(args.seed)] * (args.seed != 0))
+    return training.run_folder(runtime, f"hw3-p2-{arch}", data, changes)

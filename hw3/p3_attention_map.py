@@ -41,9 +41,9 @@ import torch.nn.functional as F
 from torch import Tensor
 from tqdm import tqdm
 
-from common import figures, results, setup
-from common.data import image_files, locate, squeezed
-from common.files import digest
+from common import figures, items, results, setup
+from common.data import locate, squeezed
+from common.files import digest, image_files
 from hw3 import p1_data, p1_figures, p1_models
 from hw3.p1_data import load_split, validation_pipeline
 from hw3.pictures import SUFFIXES, Pictures, read_one
@@ -51,15 +51,6 @@ from hw3.pictures import SUFFIXES, Pictures, read_one
 SHOWN = ("26_5064", "29_4718", "31_4838")
 BATCH = 20
 EDGES = 0.25  # the share of patches that count as edges: those with the steepest grey values
-
-
-def files_shown(args: argparse.Namespace) -> list[Path]:
-    """Three images: the report's own as far as the data have them, then the first; or the one that the user gave."""
-    if args.image:
-        return [args.image]
-    folder = locate(args.data, p1_data.LAYOUT, p1_data.draw_pets)[0] / "val"
-    files = image_files(folder, SUFFIXES)
-    return sorted(files, key=lambda path: path.stem not in SHOWN)[:3]
 
 
 def edge_shares(images: Tensor, attention: Tensor) -> Tensor:
@@ -72,20 +63,17 @@ def edge_shares(images: Tensor, attention: Tensor) -> Tensor:
     return flat.gather(2, chosen.expand(-1, flat.shape[1], -1)).sum(2) / flat.sum(2)
 
 
-def summary(shares: Tensor) -> dict[str, float]:
-    """Mean, and standard deviation where there are several, of the shares (N,)."""
-    return {"mean": shares.mean().item()} | ({"sd": shares.std().item()} if len(shares) > 1 else {})
-
-
 def measures(shares: Tensor, others: Tensor) -> tuple[dict, bool | None]:
     """What is said of shares (N, 1 + heads), by the drawn map and each head, and of those by another image's; whether edges attract.
 
     They do if the share is above both the edges' own of the patches and the one by another image's map, which has the same liking for the
     middle, by more than twice the standard error of the mean.
     """
-    heads = {f"head {number}": summary(head) for number, head in enumerate(shares.T[1:], 1)}
-    found = {"share of attention on edges": shares[:, 0].mean().item(), "images": len(shares), "heads": heads}
-    if len(shares) == 1:
+    several = len(shares) > 1
+    heads = [{"mean": head.mean().item()} | ({"sd": head.std().item()} if several else {}) for head in shares.T[1:]]
+    found = {"share of attention on edges": shares[:, 0].mean().item(), "images": len(shares)}
+    found["heads"] = {f"head {number}": head for number, head in enumerate(heads, 1)}
+    if not several:
         return found, shares[0, 0].item() > EDGES
     found |= {"sd over images": shares[:, 0].std().item(), "share by another image's attention": others[:, 0].mean().item()}
     above = torch.stack([shares[:, 0] - EDGES, shares[:, 0] - others[:, 0]])
@@ -121,67 +109,55 @@ def overlay(axes, image: Tensor, attention: Tensor, title: str) -> None:
 
 
 @setup.evaluation()
-def look(model, images: Pictures | Tensor, args: argparse.Namespace, runtime: setup.Runtime) -> tuple[Tensor, Tensor, Tensor]:
+def attention_maps(model, images: Pictures | Tensor, rollout: bool, runtime: setup.Runtime) -> tuple[Tensor, Tensor, Tensor]:
     """Logits (N, classes), the maps (N, rows, columns) and the last block's by head (N, heads, rows, columns)."""
     x = validation_pipeline(model.image_size, model.normalise)(images, torch.empty(0, 0)).to(runtime.device)
     logits, attention = p1_models.forward_with_attention(model, x)
-    by_head, grid = p1_models.class_map(attention[-1], p1_models.grid_of(model)), p1_models.grid_of(model)
-    maps = p1_models.class_map(p1_models.rollout(attention), grid) if args.rollout else by_head.mean(1)
+    grid = p1_models.grid_size(model)
+    by_head = p1_models.class_attention(attention[-1], grid)
+    maps = p1_models.class_attention(p1_models.attention_rollout(attention), grid) if rollout else by_head.mean(1)
     return logits.cpu(), maps.cpu(), by_head.cpu()
-
-
-def look_at_all(model, squares: Tensor, args: argparse.Namespace, runtime: setup.Runtime) -> tuple[Tensor, Tensor]:
-    """Of the images (N, 3, S, S) the shares of attention on edges (N, 1 + heads), and those of each with the next one's attention."""
-    maps = []
-    for some in tqdm(squares.split(BATCH), "attention", disable=None, leave=False):
-        _, drawn, by_head = look(model, some, args, runtime)
-        maps.append(torch.cat([drawn[:, None], by_head], 1))
-    maps = torch.cat(maps)
-    return edge_shares(squares, maps), edge_shares(squares, maps.roll(1, 0))
-
-
-def save(path: Path, model, logits: Tensor, maps: Tensor) -> None:
-    """Write logits, attention (rows, columns; of several images stacked) and similarity to an npz, whole or not at all."""
-    one = len(maps) == 1
-    with setup.replacing(path) as temporary, open(temporary, "wb") as file:
-        similarity = p1_models.position_similarity(model).cpu().numpy()
-        np.savez(file, logits=logits[0] if one else logits, attention=maps[0] if one else maps, similarity=similarity)
 
 
 def main(args: argparse.Namespace) -> dict:
     """Draw the maps and measure the claim; returns the result."""
     runtime = setup.start(args)
     folder, name = locate(args.data, p1_data.LAYOUT, p1_data.draw_pets)
-    model, origin = p1_figures.load_shown(args, runtime)
-    files, breeds = files_shown(args), p1_data.breed_names(args.data)
+    model, origin = p1_figures.load_shown(args.arch, args.weights, args.image_size, runtime)
+    pictures = [args.image] if args.image else image_files(folder / "val", SUFFIXES)
+    files = sorted(pictures, key=lambda path: path.stem not in SHOWN)[:3]  # the report's own as far as the data have them, then the first
+    breeds = p1_data.breed_names(args.data)
     images = Pictures([read_one(path) for path in files])
-    logits, maps, by_head = look(model, images, args, runtime)
+    logits, maps, by_head = attention_maps(model, images, args.rollout, runtime)
     if args.save:
-        save(args.save, model, logits, maps)
+        one, similarity = len(maps) == 1, p1_models.position_similarity(model).cpu().numpy()
+        with cli.replacing(args.save) as temporary, open(temporary, "wb") as file:
+            np.savez(file, logits=logits[0] if one else logits, attention=maps[0] if one else maps, similarity=similarity)
     labels = logits.max(1).indices.tolist()
+
     squares = torch.stack([squeezed(image, model.image_size) for image in images])
     drawn = edge_shares(squares, maps[:, None])[:, 0].tolist()
     if not args.image:
         squares = load_split(folder / "val", model.image_size).images
-    found, follows = measures(*look_at_all(model, squares, args, runtime))
-    titles = [f"{path.stem}\nseen as {breeds[label]}" for path, label in zip(files, labels, strict=True)]
+    every = []
+    for some in tqdm(squares.split(BATCH), "attention", disable=None, leave=False):
+        _, mean, heads = attention_maps(model, some, args.rollout, runtime)
+        every.append(torch.cat([mean[:, None], heads], 1))
+    every = torch.cat(every)
+    found, follows = measures(edge_shares(squares, every), edge_shares(squares, every.roll(1, 0)))
+
+    item, outline = items.get("f21 1.3"), "outline_of_one" if args.image else "outline"
     kind = "attention rollout" if args.rollout else "attention of the class token"
-    words = "attention follows the outline: the quarter of patches with the steepest grey values, a proxy, has more than a quarter of it"
-    words += "" if args.image else ", and more than of another image's attention"
+    titles = [f"{path.stem}\nseen as {breeds[label]}" for path, label in zip(files, labels, strict=True)]
     origin["deviations"] = origin["deviations"] + ["attention rollout"] * args.rollout
-    pictures = files if args.image else image_files(folder / "val", SUFFIXES)
     return results.write_result(
-        args,
         runtime,
-        f"f21 1.3-{args.image.stem}" if args.image else "f21 1.3",
+        f"{item.name}-{args.image.stem}" if args.image else item.name,
         f"{kind} over all blocks" if args.rollout else f"{kind}, last block, mean over heads",
         figures={"": draw(images, list(maps), list(by_head) if args.heads else None, titles, kind)},
-        reported={},
+        reported=item.reported,
         reproduced=found | {path.stem: {"edges": share, "label": label} for path, share, label in zip(files, drawn, labels, strict=True)},
-        claims=[
-            {"claim": words, "holds": follows, "share": found["share of attention on edges"]},
-            {"claim": "more than the face: no data say where faces are, so this is not measured", "holds": None},
-        ],
+        claims=[item.claim(outline, follows, share=found["share of attention on edges"]), item.claim("face", None)],
         **{"data": {"name": name, "digest of the pictures": digest([path.name for path in pictures])}} | origin,
     )
 

@@ -7,7 +7,8 @@ from torch import Tensor
 from torchvision.transforms.functional import resize
 from tqdm import tqdm
 
-from common.data import by_colour, read_image, refuse
+from common.data import by_colour, read_image
+from common.files import refuse
 from common.setup import UsageError
 
 LARGEST = 448  # pixels of the shorter side that are kept in memory: what random crops for 384 px need

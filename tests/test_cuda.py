@@ -7,7 +7,6 @@ fails on a mistake is tested too: `test_planted_mistakes` has one line for each 
 augmentation. Left out: backward passes, which need a real device, and what kernels compute.
 """
 
-import argparse
 import contextlib
 from dataclasses import replace
 from pathlib import Path
@@ -287,8 +286,8 @@ def test_hw3_p1(gpu, arch):
     with gpu.waiting():
         assert p1_inference.predict(model, images(6), 4, CUDA).shape == (6, 37)
         for rollout in (False, True):
-            _, maps, _ = p3_attention_map.look(model, pictures, argparse.Namespace(rollout=rollout), CUDA)
-            assert maps.shape[1:] == vit.grid_of(model)
+            _, maps, _ = p3_attention_map.attention_maps(model, pictures, rollout, CUDA)
+            assert maps.shape[1:] == vit.grid_size(model)
         assert vit.position_similarity(model).device.type == "cuda"
 
 
@@ -299,8 +298,9 @@ def test_hw3_p2(gpu, arch):
     pairs.images = [torch.rand(3, 64, 48), torch.rand(3, 40, 64), torch.rand(3, 64, 48)]
     pairs.place, pairs.tokens, pairs.counts = torch.tensor([0, 0, 1, 2]), torch.randint(1, 40, (4, 7)), torch.full((4,), 6)
     recipe = replace(caption_recipes.RECIPES[arch], batch_size=2)
-    p2_caption_train.train_epoch(model, Optimiser(), pairs, recipe, CUDA, 0, argparse.Namespace(seed=0, turns=True))
+    pairs.turns = True
+    p2_caption_train.train_epoch(model, Optimiser(), pairs, recipe, CUDA, 0)
     p2_caption_train.evaluate(model, pairs, 2, CUDA)
     with gpu.waiting(values=True):  # after each word: whether all captions have ended
-        captions = p2_caption_attention.caption_all(model, [*images(2, 50)], argparse.Namespace(max_tokens=3), CUDA)
+        captions = p2_caption_attention.caption_all(model, [*images(2, 50)], 3, CUDA)
     assert len(captions) == 2

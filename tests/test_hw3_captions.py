@@ -132,14 +132,14 @@ def test_word_pieces(tmp_path):
         p2_text.read_vocabulary(tmp_path / "bad.txt")
 
 
-def test_prepared_as_catr_does():
+def test_preprocessed_as_catr_does():
     image = torch.randint(0, 256, (3, 427, 640), dtype=torch.uint8)
-    seen = p2_data.prepared(image, 299)
+    seen = p2_data.preprocess(image, 299)
     assert seen.shape == (3, int(299 / 640 * 427), 299)
     expected = np.asarray(Image.fromarray(image.permute(1, 2, 0).numpy()).resize((299, 199))) / 255
     assert np.allclose(seen.permute(1, 2, 0), (expected - 0.5) / 0.5, atol=1e-6)
-    assert p2_data.prepared(torch.zeros(3, 1, 1, dtype=torch.uint8), 96).shape == (3, 96, 96)
-    assert p2_data.prepared(torch.zeros(3, 1, 900, dtype=torch.uint8), 96).shape == (3, 1, 96)
+    assert p2_data.preprocess(torch.zeros(3, 1, 1, dtype=torch.uint8), 96).shape == (3, 96, 96)
+    assert p2_data.preprocess(torch.zeros(3, 1, 900, dtype=torch.uint8), 96).shape == (3, 1, 96)
 
 
 @pytest.mark.parametrize(
@@ -248,7 +248,7 @@ def test_figures_show_each_image_its_own_maps(drawn, trained, tmp_path):
     kept = np.load(tmp_path / "a.npz")
     assert len(kept["tokens"]) == len(kept["attention"]) + 1 <= 7 and kept["attention"].shape[1:] == (12, 12)
     model, _, _ = p2_models.load_captioner(trained[0] / "checkpoints/hw3-p2-small/p2.pth", None, CPU, "")
-    images = [p2_data.prepared(image, 96) for image in p2_data.load_captions(str(drawn))[2].images.images[:2]]
+    images = [p2_data.preprocess(image, 96) for image in p2_data.load_captions(str(drawn))[2].images.images[:2]]
     own = [catr.greedy(model, [image], 6)[0].attention[-1].mean(0) for image in images]
     assert np.abs(kept["attention"] - own[0].numpy()).max() < 0.01 * (own[0][0] - own[1][0]).abs().max()
 

@@ -1,6 +1,5 @@
 """hw3 problem 1: layouts of weights, attention, the figures and the graders' interface, on drawn pictures and small networks."""
 
-import argparse
 import csv
 import shutil
 from dataclasses import replace
@@ -232,22 +231,22 @@ def test_similarity_leaves_the_class_token_out():
     assert torch.allclose(p1_models.position_similarity(model), expected, atol=1e-6)
 
 
-def test_class_map_is_what_the_class_token_attends_to():
+def test_class_attention_is_what_the_class_token_attends_to():
     attention = torch.arange(25.0).view(1, 5, 5)
-    assert p1_models.class_map(attention, (2, 2)).tolist() == [[[1, 2], [3, 4]]]
+    assert p1_models.class_attention(attention, (2, 2)).tolist() == [[[1, 2], [3, 4]]]
 
 
 def test_rollout_multiplies_from_the_last_block_to_the_first():
     first = torch.tensor([[[1.0, 0.0], [1.0, 0.0]], [[0.0, 1.0], [0.0, 1.0]]])  # two heads, whose mean is even
     last = torch.tensor([[1.0, 0.0], [1.0, 0.0]]).expand(2, 2, 2)
-    found = p1_models.rollout(torch.stack([first, last])[:, None])
+    found = p1_models.attention_rollout(torch.stack([first, last])[:, None])
     assert found.tolist() == [[[0.75, 0.25], [0.5, 0.5]]]  # [[1, 0], [1/2, 1/2]] @ [[3/4, 1/4], [1/4, 3/4]]
 
 
 def test_rollout_of_one_block_and_of_even_attention():
     even = torch.full((1, 1, 2, 4, 4), 0.25)
-    assert torch.allclose(p1_models.rollout(even)[0], (even[0, 0, 0] + torch.eye(4)) / 2)
-    two = p1_models.rollout(torch.cat([even, even]))[0]
+    assert torch.allclose(p1_models.attention_rollout(even)[0], (even[0, 0, 0] + torch.eye(4)) / 2)
+    two = p1_models.attention_rollout(torch.cat([even, even]))[0]
     assert torch.allclose(two, torch.full((4, 4), 0.1875) + torch.eye(4) * 0.25) and torch.allclose(two.sum(1), torch.ones(4))
 
 
@@ -335,6 +334,7 @@ def test_positions_before_fine_tuning_and_without_crops(pets, trained, tiny, tmp
 @pytest.mark.parametrize("name", p1_pos_embed.OTHERS)
 def test_the_borders_cause_is_what_makes_its_difference_grow(name):
     found = {"neighbours": 0.9, "far patches": -0.2, "rank correlation": -0.6, "rank correlation elsewhere": -0.7}
+    assert p1_pos_embed.ITEM.claims[name].endswith(f"at least {p1_pos_embed.CHANGED}")
     found["rank correlation at the border"] = -0.46
     for border, holds in ((-0.56, True), (-0.45, False), (-0.461, False), (None, None)):
         other = found | {"rank correlation at the border": border}
@@ -383,16 +383,24 @@ def test_recipes_state_f21s_settings():
 
 
 @pytest.mark.parametrize("arch", p1_models.ARCHES)
-def test_a_training_without_crops_is_kept_apart(arch):
-    args = p1_train.parse_args(["--arch", arch, "--no-crop"])
-    for recipe in p1_recipes.phases(args):
+def test_a_training_without_crops_is_kept_apart(arch, tmp_path, monkeypatch):
+    for recipe in p1_recipes.phases(arch, False, {}, crop=False):
         pictures = torch.arange(3 * 40 * 40).view(1, 3, 40, 40) % 256
         pipeline = replace(recipe, image_size=32).train_pipeline(0)
         assert "ResizedCrop" not in recipe.settings()["transforms"]
         assert pipeline(pictures.to(torch.uint8), torch.rand(1, pipeline.draws)).shape == (1, 3, 32, 32)
-    assert p1_recipes.run_folder(args, "p1_data").name == f"hw3-p1-{arch}-uncropped"
-    with_crops = p1_recipes.phases(p1_train.parse_args(["--arch", arch]))
-    assert all("ResizedCrop" in recipe.settings()["transforms"] for recipe in with_crops)
+    cpu = Runtime(torch.device("cpu"), False)
+    assert p1_recipes.run_folder(cpu, arch, "p1_data", {}, crop=False).name == f"hw3-p1-{arch}-uncropped"
+    assert all("ResizedCrop" in recipe.settings()["transforms"] for recipe in p1_recipes.phases(arch, False, {}))
+
+    def asked(*words):
+        raise LookupError(*words)
+
+    monkeypatch.setattr(p1_recipes, "phases", asked)
+    for option, crop in (([], True), (["--no-crop"], False)):
+        with pytest.raises(LookupError) as found:
+            p1_train.main(p1_train.parse_args(["--arch", arch, "--out", str(tmp_path), *option]))
+        assert found.value.args == (arch, False, {}, crop)
 
 
 def test_inference_writes_the_graders_csv(pets, trained, tmp_path):
@@ -431,12 +439,16 @@ def square_training(pets, tmp_path):
 
     def train(folder: str, epochs: int, resuming: bool = False):
         torch.manual_seed(0)
-        (tmp_path / folder).mkdir(exist_ok=True)
-        args = argparse.Namespace(seed=0, resume=resuming)
         some = replace(recipe, epochs=epochs, schedule=training.constant)
-        settings, pipeline = {"weights": "none", "precision": "fp32"}, p1_data.validation_pipeline(96, "imagenet")
-        runtime = Runtime(torch.device("cpu"), False)
-        return classification.train(p1_models.build("tiny", 96), some, splits, pipeline, tmp_path / folder, settings, runtime, args)
+        runtime, pipeline = Runtime(torch.device("cpu"), False, resume=resuming), p1_data.validation_pipeline(96, "imagenet")
+        model = runtime.place(p1_models.build("tiny", 96))
+        optimiser = training.make_optimiser(model, some)
+        average = classification.moving_average(model, optimiser, some.average)
+        run = training.Run(tmp_path / folder, some, {"weights": "none", "precision": "fp32"}, runtime)
+        for epoch in run.epochs(model, optimiser, average):
+            numbers = classification.train_epoch(model, optimiser, splits.train, some, runtime, epoch.index)
+            epoch.record(**numbers, **classification.evaluate(average.module, splits.validation, pipeline, some.validation_batch, runtime))
+        return run.history
 
     assert splits.train.images.shape == (74, 3, 124, 124) and splits.validation.images.shape == (74, 3, 96, 96)
     return tmp_path, train
@@ -469,6 +481,6 @@ def test_the_head_starts_as_a_linear_classifier():
     split = Labelled(images.to(torch.uint8), target, [""] * 24)
     head, before = model.heads.head, model.heads.head.weight.detach().clone()
     pipeline = p1_data.validation_pipeline(32, "half")
-    p1_models.start_head(model, split, pipeline, Runtime(torch.device("cpu"), False))
+    p1_models.linear_probe(model, split, pipeline, Runtime(torch.device("cpu"), False))
     assert (model(pipeline(split.images, torch.empty(0, 0)))[:, :3].max(1).indices == target).all()
     assert torch.equal(head.weight[3:], before[3:]) and head.weight.requires_grad
