@@ -14,7 +14,7 @@ from pathlib import Path
 from common import figures as drawing
 from common import items, locks, setup, training
 from common.checkpoints import load_checkpoint, save_checkpoint
-from common.setup import ROOT
+from common.cli import ROOT, replacing
 
 _STARTED = time.monotonic()
 
@@ -43,7 +43,7 @@ def read_json(path: Path) -> dict:
 
 def write_json(path: Path, content: dict) -> None:
     """Write a JSON file whole or not at all. Raises UsageError if the folder cannot be written."""
-    with setup.replacing(path) as temporary:
+    with replacing(path) as temporary:
         temporary.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
 
 
@@ -60,6 +60,7 @@ def provenance(runtime: setup.Runtime) -> dict:
     }
 
 
+@setup.on_rank_zero
 def write_result(
     runtime: setup.Runtime,
     item: str,
@@ -106,7 +107,7 @@ def write_result(
     for name, frames in moving.items():
         drawing.save_gif(frames, path.with_name(name))
     for suffix, inside in (extras or {}).items():
-        with setup.replacing(path.with_name(path.stem + suffix)) as temporary:
+        with replacing(path.with_name(path.stem + suffix)) as temporary:
             temporary.write_bytes(inside)
     write_json(path, content)
     print(f"wrote {path}", flush=True)
