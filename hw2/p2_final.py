@@ -98,7 +98,8 @@ def main(args: argparse.Namespace) -> dict:
         run, steps, validated = train_report(p2_tables.load_splits(runtime), weights, recipe, runtime, changed)
 
     run.settings |= steps | {"public_test": len(test), "digest of public_test": test.digest()}
-    content = results.write_run(run, p2_ours.LAST if ours else FINAL)
+    full = replace(OURS, label_smoothing=run.recipe.label_smoothing) if ours else FINAL  # ours smooths none of its soft labels
+    content = results.write_run(run, full)
     half = results.save_half(run.folder, "p2.pth", run.kept)
     tested = {
         "accuracy on public_test": test_accuracy(run.folder / "best.pth", test, runtime, views=1),

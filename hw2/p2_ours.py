@@ -48,7 +48,6 @@ class Stage(NamedTuple):
         return {"network": self.network, "epochs": len(history), "validation accuracy": accuracy, "seconds": seconds(history)}
 
 
-LAST = replace(OURS, label_smoothing=0.0)  # soft labels are smooth, and those beside them have it already
 FOLD = Stage("fold", "whitened", 12)
 CHAIN = (Stage("teacher", "whitened", 40), Stage("student", "whitened", 30))
 
@@ -56,7 +55,7 @@ CHAIN = (Stage("teacher", "whitened", 40), Stage("student", "whitened", 30))
 def train_stage(name: str, recipe: Recipe, splits: Splits, runtime: setup.Runtime, changed: dict) -> tuple[nn.Module, training.Run]:
     """Train one network from random weights; `changed` is what the user changed in the last one's recipe."""
     if splits.train.target.ndim == 2:
-        recipe = replace(recipe, label_smoothing=LAST.label_smoothing)
+        recipe = replace(recipe, label_smoothing=0.0)  # soft labels are smooth, and those beside them have it already
     setup.log(f"{name}, {len(splits.train)} training images:")
     settings = p2_tables.run_settings(recipe, "none", splits, runtime)
     run = training.Run(training.run_folder(runtime, f"hw2-p2-{name}", splits.name, changed), recipe, settings, runtime)

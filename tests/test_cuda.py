@@ -147,7 +147,7 @@ def train(gpu: Gpu, model, recipe, splits: Splits, validation: Pipeline) -> None
     with gpu.waiting():
         split = feed.resident(splits.train, recipe.train_pipeline(0), CUDA)
         held = feed.resident(splits.validation, validation, CUDA)
-    classification.train_epoch(model, Optimiser(), split, recipe, CUDA, 0, 0)
+    classification.train_epoch(model, Optimiser(), split, recipe, CUDA, 0)
     assert classification.evaluate(model, held, validation, 3, CUDA)["validation_loss"] == 0
 
 
