@@ -1,6 +1,5 @@
 """Training a classifier on decoded images: its recipe, one epoch, and its evaluation."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -12,7 +11,7 @@ from tqdm import tqdm
 
 from common import setup, training
 from common.augment import Pipeline
-from common.data import Labelled, batches, shares
+from common.data import Labelled, shares
 from common.feed import feed
 
 
@@ -58,7 +57,7 @@ def train_epoch(model: nn.Module, optimiser, split: Labelled, recipe: Recipe, ru
     generator = torch.Generator().manual_seed(setup.mixed_seed(runtime.seed, epoch))
     pipeline, steps, device = recipe.train_pipeline(epoch), -(-len(split) // recipe.batch_size), runtime.device
     loss_sum, correct, count = torch.zeros((), device=device), torch.zeros((), device=device), 0
-    walk = with_parts(batches(len(split), recipe.batch_size, generator, pipeline.draws), split)
+    walk = split.batches(recipe.batch_size, generator, pipeline.draws)
     fed = tqdm(feed(split, pipeline, walk, runtime), f"epoch {epoch + 1}", steps, leave=False, disable=setup.rank() > 0 or None)
     for step, (images, target, weight) in enumerate(fed):
         lr = recipe.lr * recipe.schedule(epoch + step / steps, recipe.epochs)
@@ -77,14 +76,6 @@ def train_epoch(model: nn.Module, optimiser, split: Labelled, recipe: Recipe, ru
         count += len(target)
     loss_sum, correct, count = setup.total(loss_sum, correct, count)
     return {"lr": lr, "train_loss": loss_sum / count, "train_accuracy": correct / count}
-
-
-def with_parts(walk: Iterator[tuple[Tensor, Tensor, float]], split: Labelled) -> Iterator[tuple[Tensor, Tensor, float]]:
-    """The steps (index, u, weight); if the split has parts, each image's stands in the place of its first draw, for `augment.ByPart`."""
-    for index, u, weight in walk:
-        if split.part is not None:
-            u[:, 0] = split.part[index]
-        yield index, u, weight
 
 
 @setup.evaluation()

@@ -49,14 +49,12 @@ CIFAR_CLASSES, CIFAR_SIZE = 10, 32
 class Labelled:
     """Decoded images with their labels: `images` uint8 (N, 3, H, W), `names` the N file names in order.
 
-    `target` is int64 (N,), or for soft labels float (N, classes) whose rows sum to 1. `part`, int64 (N,) on the CPU, says which pipeline of
-    an `augment.ByPart` each image gets; without it all get the first.
+    `target` is int64 (N,), or for soft labels float (N, classes) whose rows sum to 1.
     """
 
     images: Tensor
     target: Tensor
     names: list[str]
-    part: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.target)
@@ -72,12 +70,15 @@ class Labelled:
 
     def take(self, index: Tensor) -> "Labelled":
         """The images of these indices, in their order."""
-        part = None if self.part is None else self.part[index]
-        return Labelled(self.images[index], self.target[index], [self.names[i] for i in index.tolist()], part)
+        return replace(self, images=self.images[index], target=self.target[index], names=[self.names[i] for i in index.tolist()])
 
     def to(self, device: torch.device) -> "Labelled":
         """The same on another device."""
         return replace(self, images=self.images.to(device), target=self.target.to(device))
+
+    def batches(self, batch_size: int, generator: torch.Generator, draws: int) -> Iterator[tuple[Tensor, Tensor, float]]:
+        """The steps of an epoch, as `batches` gives them for so many images."""
+        return batches(len(self), batch_size, generator, draws)
 
 
 @dataclass(frozen=True)

@@ -45,35 +45,15 @@ import torch
 from sklearn.svm import LinearSVC
 from torch import Tensor
 
-from common import figures, files, metrics, results, setup
+from common import figures, files, items, metrics, results, setup
 from hw2 import p1_features
 from hw2.p1_classes import ABBREVIATIONS, CLASSES, INDOOR
-from hw2.p1_data import Scenes, load_scenes
+from hw2.p1_data import load_scenes
 
-REPORTED = {"bag_of_sift": 0.628, "tiny_image": 0.231}
+ITEM = items.get("cv22 1")
 QUICK = {"train": 20, "test": 20}  # images of each class
 SETTINGS = ("classifier", "metric", "k", "step", "bin_size", "vocab_size", "assign", "tiny_metric", "tiny_k")
 TITLES = {"bag_of_sift": "bag of SIFT", "tiny_image": "tiny image"}
-
-
-def features(name: str, train: Scenes, test: Scenes, args: argparse.Namespace) -> tuple[Tensor, Tensor]:
-    """A feature of both splits, (N, D) each; the vocabulary comes from the training images."""
-    if name == "tiny_image":
-        return p1_features.tiny_images(train), p1_features.tiny_images(test)
-    found, counts = p1_features.descriptors(train, args.step, args.bin_size)
-    words = p1_features.vocabulary(found, args.vocab_size, args.seed)
-    return tuple(
-        p1_features.bags(*pair, words, args.assign) for pair in ((found, counts), p1_features.descriptors(test, args.step, args.bin_size))
-    )
-
-
-def classify(name: str, train: Tensor, test: Tensor, target: Tensor, args: argparse.Namespace) -> Tensor:
-    """Labels of the test features (N,) by the classifier asked for."""
-    if args.classifier == "linear_svm":
-        machine = LinearSVC(random_state=args.seed % 2**32).fit(train.sqrt() if name == "bag_of_sift" else train, target)
-        return torch.from_numpy(machine.predict(test.sqrt() if name == "bag_of_sift" else test))
-    k, metric = (args.k, args.metric) if name == "bag_of_sift" else (args.tiny_k, args.tiny_metric)
-    return p1_features.nearest_neighbours(test, train, target, k, metric, len(CLASSES))
 
 
 def draw(confusions: dict[str, Tensor], accuracy: dict[str, float]):
@@ -119,76 +99,74 @@ def darkest(confusion: Tensor) -> tuple[str, str, float]:
     return CLASSES[row], CLASSES[column], share[row, column].item()
 
 
-def outdoor_claim(name: str, shares: dict[str, float]) -> dict:
-    """That a feature confuses outdoor scenes with each other and tells them from indoor rooms, by what `error_shares` gave."""
-    outdoors = len(CLASSES) - len(INDOOR)
-    stay, indoor = (outdoors - 1) / (len(CLASSES) - 1), len(INDOOR) / len(CLASSES)
-    return {
-        "claim": f"{TITLES[name]} confuses outdoor scenes with each other and tells them from indoor rooms, both more than by chance",
-        "holds": shares["outdoors stay"] > stay and shares["called indoor"] < indoor,
-        "share of their errors that stays outdoors": shares["outdoors stay"],
-        "by chance": stay,
-        "share of outdoor images called indoor": shares["called indoor"],
-        "of images by chance": indoor,
-    }
-
-
 def claims(confusions: dict[str, Tensor], accuracy: dict[str, float]) -> list[dict]:
     """What the report says of its matrices, measured on ours."""
     found, chance = [], (len(INDOOR) - 1) / (len(CLASSES) - 1)
     shares = {name: error_shares(confusion) for name, confusion in confusions.items()}
     if "bag_of_sift" in confusions:
         rooms = shares["bag_of_sift"]["rooms stay"]
-        words = "bag of SIFT confuses indoor rooms with each other: more of their errors stay indoors than by chance"
-        found.append({"claim": words, "holds": rooms > chance, "share": rooms, "by chance": chance})
+        found.append(ITEM.claim("rooms", rooms > chance, share=rooms, **{"by chance": chance}))
         true, predicted, share = darkest(confusions["bag_of_sift"])
-        words = "bedroom and living room are the darkest cell off the diagonal, bag of SIFT"
         holds = {true, predicted} == {"Bedroom", "LivingRoom"}
-        found.append({"claim": words, "holds": holds, "darkest": f"{true} called {predicted}", "share": share})
-    found += [outdoor_claim(name, shares[name]) for name in confusions]
+        found.append(ITEM.claim("darkest", holds, darkest=f"{true} called {predicted}", share=share))
+    outdoors = len(CLASSES) - len(INDOOR)
+    stay, indoor = (outdoors - 1) / (len(CLASSES) - 1), len(INDOOR) / len(CLASSES)
+    for name, one in shares.items():
+        measured = {
+            "share of their errors that stays outdoors": one["outdoors stay"],
+            "by chance": stay,
+            "share of outdoor images called indoor": one["called indoor"],
+            "of images by chance": indoor,
+        }
+        found.append(ITEM.claim(f"{name}_outdoors", one["outdoors stay"] > stay and one["called indoor"] < indoor, **measured))
     if len(confusions) == 2:
         outdoor = {TITLES[name]: one["not recognised"] for name, one in shares.items()}
-        holds = accuracy["bag_of_sift"] > accuracy["tiny_image"]
-        found.insert(0, {"claim": "bag of SIFT wins", "holds": holds, **{TITLES[name]: value for name, value in accuracy.items()}})
-        words = "tiny image confuses outdoor scenes: more of them are not recognised than by bag of SIFT"
-        found.append({"claim": words, "holds": outdoor["tiny image"] > outdoor["bag of SIFT"], **outdoor})
+        wins = accuracy["bag_of_sift"] > accuracy["tiny_image"]
+        found.insert(0, ITEM.claim("bag_of_sift_wins", wins, **{TITLES[name]: value for name, value in accuracy.items()}))
+        found.append(ITEM.claim("tiny_image_worse_outdoors", outdoor["tiny image"] > outdoor["bag of SIFT"], **outdoor))
     return found
-
-
-def deviations(args: argparse.Namespace) -> list[str]:
-    """In words, what the user changed of the defaults."""
-    usual = parse_args([])
-    changed = [name for name in ("feature", *SETTINGS, "seed") if getattr(args, name) != getattr(usual, name)]
-    return [f"{name} {getattr(args, name)}, not {getattr(usual, name)}" for name in changed]
 
 
 def main(args: argparse.Namespace) -> dict:
     """Classify the test images by each feature and write the item; returns the result."""
-    runtime = setup.start(args)
+    runtime, usual = setup.start(args), parse_args([])
     name, train, test = load_scenes(args.data, args.dataset_path)
     digest = files.digest(train.digest(), test.digest())
     if args.quick:
         train, test = train.first_per_class(QUICK["train"]), test.first_per_class(QUICK["test"])
-    wanted = list(REPORTED) if args.feature == "both" else [args.feature]
     confusions, accuracy = {}, {}
-    for feature in wanted:
-        predicted = classify(feature, *features(feature, train, test, args), train.target, args)
+    for feature in TITLES if args.feature == "both" else [args.feature]:
+        if feature == "tiny_image":
+            points, queries, k, metric = p1_features.tiny_images(train), p1_features.tiny_images(test), args.tiny_k, args.tiny_metric
+        else:
+            found, counts = p1_features.descriptors(train, args.step, args.bin_size)
+            words = p1_features.vocabulary(found, args.vocab_size, args.seed)  # of the training images
+            points = p1_features.bags(found, counts, words, args.assign)
+            queries = p1_features.bags(*p1_features.descriptors(test, args.step, args.bin_size), words, args.assign)
+            k, metric = args.k, args.metric
+        if args.classifier == "linear_svm":
+            if feature == "bag_of_sift":
+                points, queries = points.sqrt(), queries.sqrt()
+            machine = LinearSVC(random_state=args.seed % 2**32).fit(points, train.target)
+            predicted = torch.from_numpy(machine.predict(queries))
+        else:
+            predicted = p1_features.nearest_neighbours(queries, points, train.target, k, metric, len(CLASSES))
         confusions[feature] = metrics.confusion_matrix(predicted, test.target, len(CLASSES))
         accuracy[feature] = metrics.accuracy(predicted, test.target)
         setup.log(f"{TITLES[feature]}, {args.classifier}, {len(train)} training and {len(test)} test images:")
         setup.log(f"Accuracy =  {accuracy[feature]}")
+    changed = [option for option in ("feature", *SETTINGS, "seed") if getattr(args, option) != getattr(usual, option)]
     return results.write_result(
-        args,
         runtime,
-        "cv22 1",
+        ITEM.name,
         f"confusion matrices of 15 scenes, {args.classifier.replace('_', ' ')}",
         figures={"": draw(confusions, accuracy)},
-        reported=REPORTED,
+        reported=ITEM.reported,
         reproduced=accuracy,
         claims=claims(confusions, accuracy),
         data={"name": name, "train": len(train), "test": len(test), "digest": digest},
-        deviations=deviations(args),
-        settings={name: getattr(args, name) for name in SETTINGS} | {"tiny image": "16x16, mean 0, length 1"},
+        deviations=[f"{option} {getattr(args, option)}, not {getattr(usual, option)}" for option in changed],
+        settings={option: getattr(args, option) for option in SETTINGS} | {"tiny image": "16x16, mean 0, length 1"},
     )
 
 

@@ -39,8 +39,8 @@ if __name__ == "__main__":
 
 from torch import Tensor
 
-from common import figures, setup
-from common.data import Labelled, Splits
+from common import figures, items, setup
+from common.data import Labelled
 from common.results import beats
 from hw2 import p2_suspects, p2_tables
 from hw2.p2_data import CLASSES, known_dirty
@@ -48,12 +48,7 @@ from hw2.p2_recipes import TABLE
 from hw2.p2_suspects import WAY
 from hw2.p2_tables import RIGHT
 
-REPORTED = {
-    "none": {"train": 0.7179, "validation": 0.7013},
-    "drop 1000": {"train": 0.7342, "validation": 0.7186},
-    "drop 2000": {"train": 0.7328, "validation": 0.7262},
-    "drop 4000": {"train": 0.7486, "validation": 0.7337},
-}
+ITEM = items.get("cv22 2.4")
 DROPPED = {"none": 0, "drop 1000": 1000, "drop 2000": 2000, "drop 4000": 4000}
 SHOWN = 40
 PLAIN, LEFT = "row none on the same images", "validation images left"  # what a row says beside WAY
@@ -74,7 +69,6 @@ def draw_suspicious(split: Labelled, scores: Tensor):
 def claims(rows: dict[str, dict]) -> list[dict]:
     """What the report says of its table, measured here; a row wins if its lead is larger than the spread over the seeds."""
     values = {name: row["validation"] for name, row in rows.items()}
-    words = "cleaning raises validation accuracy: the best row beats none by more than the spread over the seeds"
     best, raised = max(values, key=values.get), beats(rows["drop 4000"], rows["none"])
     way = {name: row.get(WAY, row["validation"]) for name, row in rows.items()}
     plain = {f"none, on the images of {name}": row[PLAIN] for name, row in rows.items() if PLAIN in row}
@@ -82,9 +76,9 @@ def claims(rows: dict[str, dict]) -> list[dict]:
     cleaned = {"validation": way[first], "validation sd": rows[first].get(f"{WAY} sd")} if first != "none" else rows["none"]
     won = beats(cleaned, rows["none"]) if "validation sd" in rows["none"] else None
     return [
-        {"claim": words, "holds": beats(rows[best], rows["none"]), "best": best},
-        {"claim": "dropping 4000 raises it most", "holds": raised and best == "drop 4000", **values},
-        {"claim": f"{words}; the report's way", "holds": won, "best": first, **way, **plain},
+        ITEM.claim("raises", beats(rows[best], rows["none"]), best=best),
+        ITEM.claim("drop_4000_most", raised and best == "drop 4000", **values),
+        ITEM.claim("raises_the_reports_way", won, best=first, **way, **plain),
     ]
 
 
@@ -113,55 +107,45 @@ def reports_way(histories: list[list[dict]], plain: list[list[dict]], dropped: l
     return {name: statistics.fmean(values) for name, values in found.items()} | spread
 
 
-def train_rows(recipe, weights: str, seeds: list, runtime: setup.Runtime) -> tuple[dict[str, list], dict[str, list[Tensor]], list, list]:
-    """By row the histories and what is dropped, in each seed; of each seed the scores and the history of the network that scores."""
-    runs, dropped = ({name: [] for name in DROPPED} for _ in range(2))
-    found, scorers = [], []
-    for once, splits in seeds:
-        scores, history = p2_suspects.score(splits, runtime, once)
-        found, scorers = [*found, scores], [*scorers, history]
+def main(args: argparse.Namespace) -> dict:
+    """Score, drop and train for every seed, and write the table; returns the result."""
+    runtime, changed, seeds = setup.start(args), training.changes(args), training.seeds(args)
+    recipe = replace(TABLE, **(p2_tables.QUICK if args.quick else {}) | changed)
+    weights = p2_tables.starting_weights(args.weights, recipe, args.quick)
+    repetitions = [replace(runtime, seed=seed) for seed in seeds]
+    splits = [p2_tables.load_splits(once) for once in repetitions]
+    histories, dropped = {name: [] for name in DROPPED}, {name: [] for name in DROPPED}
+    scores, scorers = [], []
+    for once, whole in zip(repetitions, splits, strict=True):
+        found, scorer = p2_suspects.score(whole, once)
+        scores.append(found)
+        scorers.append(scorer)
         for name, count in DROPPED.items():
-            dropped[name].append(p2_suspects.lowest(scores, p2_suspects.share(count, len(scores))))
-            cleaned = replace(splits, train=p2_suspects.without(splits, dropped[name][-1]).train)
-            runs[name].append(p2_tables.train_row("cleaning", name, recipe, weights, cleaned, runtime, once))
-    return runs, dropped, found, scorers
-
-
-@setup.on_rank_zero
-def write(
-    args: argparse.Namespace, runtime: setup.Runtime, recipe, weights: str, splits: Splits, scores: Tensor, runs, rows, scorers
-) -> dict:
-    """The item; `splits` and `scores` are of the first seed."""
-    fields = p2_tables.own_fields(args, runtime, recipe, weights, splits.describe(), runs)
+            gone = p2_suspects.lowest(found, p2_suspects.share(count, len(found)))
+            cleaned = replace(whole, train=p2_suspects.without(whole, gone).train)
+            histories[name].append(p2_tables.train_row(f"cleaning {name}", recipe, weights, cleaned, once, changed))
+            dropped[name].append(gone)
+    names, dirty = [whole.train.names + whole.validation.names for whole in splits], known_dirty(args.data)
+    rows = {
+        name: p2_tables.table_row(found) | reports_way(found, histories["none"], dropped[name]) | detection(names, dropped[name], dirty)
+        for name, found in histories.items()
+    }
+    fields = p2_tables.table_fields(recipe, weights, splits[0].describe(), histories, seeds, runtime)
     fields["settings"] |= p2_suspects.about(*scorers)
+    title = f"{recipe.network} after {recipe.epochs} epochs, by the images dropped"
     return results.write_result(
-        args,
         runtime,
-        "cv22 2.4",
-        "data cleaning against accuracy",
+        ITEM.name,
+        ITEM.title,
         figures={
-            "": p2_tables.draw(rows, REPORTED, f"{recipe.network} after {recipe.epochs} epochs, by the images dropped", WAY),
-            "-suspicious": draw_suspicious(splits.train, scores[: len(splits.train)]),
+            "": p2_tables.draw(rows, ITEM.reported, title, WAY),
+            "-suspicious": draw_suspicious(splits[0].train, scores[0][: len(splits[0].train)]),
         },
-        reported=REPORTED,
+        reported=ITEM.reported,
         reproduced=rows,
         claims=claims(rows),
         **fields,
     )
-
-
-def main(args: argparse.Namespace) -> dict:
-    """Score, drop and train for every seed, and write the table; returns the result."""
-    runtime = setup.start(args)
-    recipe = replace(TABLE, **(p2_tables.QUICK if args.quick else {}) | training.changes(args))
-    weights, seeds = p2_tables.starting_weights(args, recipe), p2_tables.each_seed(args)
-    runs, dropped, scores, scorers = train_rows(recipe, weights, seeds, runtime)
-    names, dirty = [splits.train.names + splits.validation.names for _, splits in seeds], known_dirty(args.data)
-    rows = {
-        name: p2_tables.table_row(found) | reports_way(found, runs["none"], dropped[name]) | detection(names, dropped[name], dirty)
-        for name, found in results.items()
-    }
-    return write(args, runtime, recipe, weights, seeds[0][1], scores[0], runs, rows, scorers)
 
 
 if __name__ == "__main__":

@@ -1,13 +1,15 @@
 """hw2's CIFAR-10 mini on disk -> decoded tensors: `p2_data/{train,public_test}/*.jpg` with `annotations/<split>_annos.json`, 32x32."""
 
-from dataclasses import replace
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from common.augment import Normalise, Pipeline
-from common.data import Labelled, Splits, decode_folder, image_files, load_annotations, locate
-from common.files import system_name
+from common.data import Labelled, Splits, decode_folder, load_annotations, locate
+from common.files import image_files, system_name
 from common.results import read_json
 from common.setup import UsageError
 from hw2 import p2_synthetic
@@ -38,11 +40,29 @@ def load_cifar(data: str | None, seed: int, share: float = COURSE_SHARE) -> Spli
     return Splits(name, whole.take(order[:cut]), whole.take(order[cut:]), whole.digest())
 
 
+@dataclass(frozen=True)
+class Combined(Labelled):
+    """Training images in parts: `part`, int64 (N,) on the CPU, says which pipeline of `p2_transforms.ByPart` each gets."""
+
+    part: Tensor
+
+    def take(self, index: Tensor) -> "Combined":
+        """The images of these indices, in their order."""
+        return replace(super().take(index), part=self.part[index])
+
+    def batches(self, batch_size: int, generator: torch.Generator, draws: int) -> Iterator[tuple[Tensor, Tensor, float]]:
+        """The steps of an epoch; the part stands in the place of each image's first draw."""
+        for index, u, weight in super().batches(batch_size, generator, draws):
+            u[:, 0] = self.part[index]
+            yield index, u, weight
+
+
 def combined(splits: Splits) -> Splits:
     """The splits with 2.3's combined set: all training images (part 0), the first third again (1), and the second third again (2)."""
     count, third = len(splits.train), len(splits.train) // 3
-    train = splits.train.take(torch.cat([torch.arange(count), torch.arange(2 * third)]))
-    return replace(splits, train=replace(train, part=torch.arange(3).repeat_interleave(torch.tensor([count, third, third]))))
+    again = splits.train.take(torch.cat([torch.arange(count), torch.arange(2 * third)]))
+    part = torch.arange(3).repeat_interleave(torch.tensor([count, third, third]))
+    return replace(splits, train=Combined(again.images, again.target, again.names, part))
 
 
 def load_public_test(data: str | None) -> Labelled:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 
-from common import checkpoints, cli, results, training
+from common import cli
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -36,44 +36,44 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 if __name__ == "__main__":
     ARGS = parse_args()  # before torch is imported: --help and a wrong argument answer at once
 
-from common import classification, metrics, setup
+from common import classification, items, metrics, results, setup, training
 from common.data import Labelled, Splits
+from common.feed import resident
 from hw2 import p2_models, p2_ours, p2_suspects, p2_tables
-from hw2.p2_data import COURSE_SHARE, NORMALISED, combined, load_public_test
-from hw2.p2_recipes import COMBINED_SET, FINAL, OURS
+from hw2.p2_data import NORMALISED, combined, load_public_test
+from hw2.p2_recipes import COMBINED_SET, FINAL, OURS, Recipe
 
-REPORTED = {"accuracy on public_test": 0.8272}
 DROPPED = 4000
 
 
-def train_report(
-    splits: Splits, weights: str, recipe, runtime: setup.Runtime, args: argparse.Namespace
-) -> tuple[list[dict], Path, dict, Labelled]:
-    """cv22's final training on the cleaned and combined set.
+def train_report(splits: Splits, weights: str, recipe: Recipe, runtime: setup.Runtime, changed: dict) -> tuple[training.Run, dict, dict]:
+    """cv22's final training on the cleaned and combined set; `changed` is what the user changed in the recipe.
 
-    Returns its history and folder, what a result says of the steps before, and the validation images that the cleaning's score leaves.
+    Returns the run, what a result says of the steps before, and the kept network's accuracy on the validation images that cleaning leaves.
     """
-    scores, scorer = p2_suspects.score(splits, runtime, args)
+    scores, scorer = p2_suspects.score(splits, runtime)
     cleaned = p2_suspects.without(splits, p2_suspects.lowest(scores, p2_suspects.share(DROPPED, len(scores))))
     splits = combined(replace(splits, train=cleaned.train))
     setup.log(f"final training, {len(cleaned.train)} images and some again: {len(splits.train)}")
-    folder = setup.writable_folder(training.run_folder(args, "cv22-final", splits.name))
-    setup.seed_everything(args.seed)
-    model = p2_models.build(recipe.network, weights)
-    settings = p2_tables.run_settings(recipe, weights, splits, runtime, args)
-    history = classification.train(model, recipe, splits, NORMALISED, folder, settings, runtime, args)
+    settings = p2_tables.run_settings(recipe, weights, splits, runtime)
+    run = training.Run(training.run_folder(runtime, "cv22-final", splits.name, changed), recipe, settings, runtime)
+    setup.seed_everything(runtime.seed)
+    model = runtime.place(p2_models.build(recipe.network, weights))
+    optimiser, parallel = training.make_optimiser(model, recipe), setup.parallel(model, runtime)
+    train_images = resident(splits.train, recipe.train_pipeline(0), runtime)
+    validation = resident(splits.validation, NORMALISED, runtime)
+    for epoch in run.epochs(model, optimiser):
+        numbers = classification.train_epoch(parallel, optimiser, train_images, recipe, runtime, epoch.index)
+        epoch.record(**numbers, **classification.evaluate(model, validation, NORMALISED, recipe.validation_batch, runtime))
+
     steps = {f"dropped of {p2_suspects.ALL}": DROPPED, "combined set": COMBINED_SET, **p2_models.outputs(recipe.network)}
-    steps["validation images left, the report's way"] = len(cleaned.validation)
-    return history, folder, steps | p2_suspects.about(scorer), cleaned.validation
-
-
-def on_cleaned_validation(folder: Path, cleaned: Labelled, runtime: setup.Runtime) -> dict[str, float]:
-    """The accuracy of best.pth on the validation images that cleaning leaves, of all outputs as in training; {} if it leaves none."""
-    if not len(cleaned):
-        return {}
-    model, _ = p2_models.load_trained(folder / "best.pth", runtime, "train again")
-    right = p2_tables.right(model, cleaned, runtime)
-    return {"validation accuracy, the report's way": right.count("1") / len(right)}
+    steps |= {"validation images left, the report's way": len(cleaned.validation), **p2_suspects.about(scorer)}
+    validated = {}
+    if len(cleaned.validation):
+        kept, _ = p2_models.load_trained(run.folder / "best.pth", runtime, "train again")
+        right = p2_tables.right(kept, cleaned.validation, runtime)
+        validated["validation accuracy, the report's way"] = right.count("1") / len(right)
+    return run, steps, validated
 
 
 def test_accuracy(path: Path, test: Labelled, runtime: setup.Runtime, views: int) -> float:
@@ -82,59 +82,40 @@ def test_accuracy(path: Path, test: Labelled, runtime: setup.Runtime, views: int
     return metrics.accuracy(p2_models.logits(model, test.images, runtime, views).max(1).indices, test.target)
 
 
-@setup.on_rank_zero
-def finish(args, runtime: setup.Runtime, full, used, history: list[dict], folder: Path, steps: dict, test: Labelled) -> dict:
-    """Write run.json and p2.pth; returns the former's content. `steps` is what came before the last training."""
-    settings = checkpoints.load_checkpoint(folder / "best.pth", "train again")["settings"] | steps
-    settings |= {"public_test": len(test), "digest of public_test": test.digest()}
-    run = results.write_run(args, runtime, full, used, folder, {"history": history, "settings": settings})
-    results.save_half(folder, "p2.pth", run["kept"])
-    return run
-
-
-def on_public_test(folder: Path, test: Labelled, runtime: setup.Runtime) -> dict[str, float]:
-    """The accuracy of best.pth and of p2.pth."""
-    return {
-        "accuracy on public_test": test_accuracy(folder / "best.pth", test, runtime, views=1),
-        "of p2.pth (half precision, mean over ten views)": test_accuracy(folder / "p2.pth", test, runtime, views=10),
-    }
-
-
-@setup.on_rank_zero
-def write(args: argparse.Namespace, runtime: setup.Runtime, run: dict, tested: dict[str, float], validated: dict[str, float]) -> dict:
-    """The item; `tested` is what `on_public_test` gave, `validated` what `on_cleaned_validation` did."""
-    ours = args.model == "best"
-    kept = {f"{split} accuracy": run["kept"][f"{split}_accuracy"] for split in p2_tables.ACCURACIES}
-    title = "our own training from random weights, with cleaning and unlabelled images" if ours else "final training"
-    return results.write_result(
-        args,
-        runtime,
-        "hw2-p2 best" if ours else "cv22 2.5",
-        title,
-        figures={"": results.curves({"": run["history"]}, ("loss", "accuracy"), title)},
-        reported={"accuracy on public_test": "from ImageNet weights: 0.8272"} if ours else REPORTED,
-        reproduced=tested | kept | validated,
-        claims=[],
-        **results.run_fields(run),
-    )
-
-
 def main(args: argparse.Namespace) -> dict:
     """Train, test on the public images and write the item; returns the result."""
-    runtime = setup.start(args)
-    full = OURS if args.model == "best" else FINAL
-    quick = p2_ours.QUICK if args.model == "best" else p2_tables.QUICK
-    recipe = replace(full, **(quick if args.quick else {}) | training.changes(args))
-    weights = "none" if args.model == "best" else p2_tables.starting_weights(args, recipe)
-    share = p2_ours.TRAIN_SHARE if args.model == "best" else COURSE_SHARE
-    splits, test = p2_tables.load_splits(args, share), load_public_test(args.data)
-    if args.model == "best":
-        (history, folder, steps), validated = p2_ours.train(splits, recipe, runtime, args), {}
+    ours = args.model == "best"
+    item = items.get("hw2-p2 best" if ours else "cv22 2.5")
+    runtime, changed = setup.start(args), training.changes(args)
+    test, validated = load_public_test(args.data), {}
+    if ours:
+        recipe = replace(OURS, **(p2_ours.QUICK if args.quick else {}) | changed)
+        splits = p2_tables.load_splits(runtime, p2_ours.TRAIN_SHARE)
+        run, steps = p2_ours.train(splits, recipe, runtime, changed)
     else:
-        history, folder, steps, cleaned = train_report(splits, weights, recipe, runtime, args)
-        validated = on_cleaned_validation(folder, cleaned, runtime)
-    run = finish(args, runtime, full, recipe, history, folder, steps, test)
-    return write(args, runtime, run, on_public_test(folder, test, runtime), validated)
+        recipe = replace(FINAL, **(p2_tables.QUICK if args.quick else {}) | changed)
+        weights = p2_tables.starting_weights(args.weights, recipe, args.quick)
+        run, steps, validated = train_report(p2_tables.load_splits(runtime), weights, recipe, runtime, changed)
+
+    run.settings |= steps | {"public_test": len(test), "digest of public_test": test.digest()}
+    full = replace(OURS, label_smoothing=run.recipe.label_smoothing) if ours else FINAL  # ours smooths none of its soft labels
+    content = results.write_run(run, full)
+    half = results.save_half(run.folder, "p2.pth", run.kept)
+    tested = {
+        "accuracy on public_test": test_accuracy(run.folder / "best.pth", test, runtime, views=1),
+        "of p2.pth (half precision, mean over ten views)": test_accuracy(half, test, runtime, views=10),
+    }
+    kept = {f"{split} accuracy": run.kept[f"{split}_accuracy"] for split in p2_tables.ACCURACIES}
+    return results.write_result(
+        runtime,
+        item.name,
+        item.title,
+        figures={"": results.curves({"": run.history}, ("loss", "accuracy"), item.title)},
+        reported=item.reported,
+        reproduced=tested | kept | validated,
+        claims=[],
+        **results.run_fields(content),
+    )
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from pathlib import Path
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 
-from common import cli, results, training
+from common import cli
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -35,36 +35,21 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 if __name__ == "__main__":
     ARGS = parse_args()  # before torch is imported: --help and a wrong argument answer at once
 
-from common import classification, figures, setup
-from common.data import Splits
+from common import classification, figures, items, results, setup, training
+from common.feed import resident
 from hw2 import p2_models
 from hw2.p2_data import NORMALISED, combined, load_cifar
-from hw2.p2_recipes import COMBINED, COMBINED_SET, CURVES, Recipe
+from hw2.p2_recipes import COMBINED, COMBINED_SET, CURVES
 
+ITEM = items.get("cv22 2.1")
 NETWORKS = {"LeNet": "lenet", "residual net": "residual"}
-REPORTED = {
-    "LeNet": {"train accuracy": 0.449, "best validation accuracy": 0.524, "epoch of 40 % train accuracy": 11}
-    | {"train loss / batch size": 0.012, "validation loss / batch size": 0.0108},
-    "residual net": {"train accuracy": 0.457, "best validation accuracy": 0.543, "epoch of 40 % train accuracy": 9}
-    | {"train loss / batch size": 0.011, "validation loss / batch size": 0.0104},
-}
 QUICK = {"epochs": 8, "batch_size": 16}  # of 128 the quick form's images give too few steps to learn in
 QUICK_IMAGES = (180, 20)  # training and validation images of each class
 FORMS = {"cv22 2.1": "crops and flips", "cv22 2.1-combined": "the combined set of 2.3"}
 REACHED = "epoch of 40 % train accuracy"
 
 
-def train(name: str, recipe: Recipe, splits: Splits, runtime: setup.Runtime, args: argparse.Namespace) -> list[dict]:
-    """Train one network; returns its history."""
-    setup.seed_everything(args.seed)
-    setup.log(f"{name}:")
-    folder = setup.writable_folder(training.run_folder(args, f"cv22-{recipe.network}" + "-combined" * args.combined, splits.name))
-    settings = training.run_settings(recipe, "none", splits.describe(), runtime, args)
-    splits = combined(splits) if args.combined else splits
-    return classification.train(p2_models.build(recipe.network), recipe, splits, NORMALISED, folder, settings, runtime, args)
-
-
-def numbers(history: list[dict], batch_size: int) -> dict:
+def of_report(history: list[dict], batch_size: int) -> dict:
     """What the report gives of a training; the epoch is absent if 40 % is not reached."""
     last, reached = history[-1], [epoch["epoch"] for epoch in history if epoch["train_accuracy"] >= 0.4]
     found = {
@@ -106,11 +91,10 @@ def claims(found: dict[str, dict]) -> list[dict]:
     lower = loss[residual] < loss[plain] and held_out[f"{residual}, validation"] < held_out[f"{plain}, validation"]
     sooner = None if None in reached.values() else reached[residual] < reached[plain]
     return [
-        {"claim": "the residual net beats LeNet on validation", "holds": best[residual] > best[plain], **best},
-        {"claim": "it reaches 40 % training accuracy in fewer epochs", "holds": sooner}
-        | {name: epoch for name, epoch in reached.items() if epoch},
-        {"claim": "its final losses are lower, in training and in validation", "holds": lower, **loss, **held_out},
-        {"claim": "its final training accuracy is higher", "holds": accuracy[residual] > accuracy[plain], **accuracy},
+        ITEM.claim("residual_wins", best[residual] > best[plain], **best),
+        ITEM.claim("sooner_at_40", sooner, **{name: epoch for name, epoch in reached.items() if epoch}),
+        ITEM.claim("lower_losses", lower, **loss, **held_out),
+        ITEM.claim("higher_training_accuracy", accuracy[residual] > accuracy[plain], **accuracy),
     ]
 
 
@@ -121,54 +105,64 @@ def forms(item: str, found: dict[str, dict], other: dict) -> list[dict]:
     rows = {FORMS[item]: found, FORMS[other["item"]]: other["reproduced"]}
     columns = [(name, what) for what in ("train accuracy", REACHED) for name in NETWORKS]
     away = {
-        form: sum(abs(one[name]["train accuracy"] - REPORTED[name]["train accuracy"]) for name in NETWORKS) / 2
+        form: sum(abs(one[name]["train accuracy"] - ITEM.reported[name]["train accuracy"]) for name in NETWORKS) / 2
         for form, one in rows.items()
     }
-    lines = [
-        [form, *(one[name].get(what) for name, what in columns), away.get(form)] for form, one in {"reported": REPORTED, **rows}.items()
-    ]
+    sides = {"reported": ITEM.reported, **rows}
+    lines = [[form, *(one[name].get(what) for name, what in columns), away.get(form)] for form, one in sides.items()]
     title = f"Which training images the report had: {min(away, key=away.get)} come nearer to its final training accuracies"
     return [
         {"title": title, "header": ["", *(f"{name}, {what}" for name, what in columns), "mean distance of the accuracies"], "rows": lines}
     ]
 
 
-@setup.on_rank_zero
-def write(args: argparse.Namespace, runtime: setup.Runtime, recipe: Recipe, splits: Splits, histories: dict[str, list[dict]]) -> dict:
-    """The item."""
+def main(args: argparse.Namespace) -> dict:
+    """Train both networks and draw their curves; returns the result."""
+    runtime, changed = setup.start(args), training.changes(args)
+    recipe = replace(CURVES, **(QUICK if args.quick else {}) | changed)
+    recipe = replace(recipe, augment=(COMBINED,)) if args.combined else recipe
+    splits = load_cifar(args.data, args.seed)
+    if args.quick:
+        splits = splits.first_per_class(*QUICK_IMAGES)
+    data = splits.describe()
+    train_set = combined(splits).train if args.combined else splits.train
+    validation = resident(splits.validation, NORMALISED, runtime)
+
+    histories = {}
+    for name, network in NETWORKS.items():
+        setup.seed_everything(args.seed)
+        setup.log(f"{name}:")
+        own = replace(recipe, network=network)
+        model = runtime.place(p2_models.build(network))
+        optimiser, parallel = training.make_optimiser(model, own), setup.parallel(model, runtime)
+        train_images = resident(train_set, own.train_pipeline(0), runtime)
+        folder = training.run_folder(runtime, f"cv22-{network}" + "-combined" * args.combined, splits.name, changed)
+        run = training.Run(folder, own, training.run_settings(own, "none", data, runtime), runtime)
+        for epoch in run.epochs(model, optimiser):
+            numbers = classification.train_epoch(parallel, optimiser, train_images, own, runtime, epoch.index)
+            epoch.record(**numbers, **classification.evaluate(model, validation, NORMALISED, own.validation_batch, runtime))
+        histories[name] = run.history
+
+    found = {name: of_report(history, recipe.batch_size) for name, history in histories.items()}
     item, other = sorted(FORMS, reverse=args.combined)
-    found = {name: numbers(history, recipe.batch_size) for name, history in histories.items()}
-    there = results.read_json(results.result_path(args.out, other))
-    comparable = there.get("data") == splits.describe() and there.get("quick") == args.quick
-    settings = training.run_settings(recipe, "none", splits.describe(), runtime, args) | results.precision(*histories.values())
+    there = setup.from_rank_zero(lambda: results.read_json(results.result_path(args.out, other)))
+    comparable = there.get("data") == data and there.get("quick") == args.quick
+    settings = training.run_settings(recipe, "none", data, runtime) | results.precision(*histories.values())
     return results.write_result(
-        args,
         runtime,
         item,
         f"learning curves of LeNet and the residual net, trained with {FORMS[item]}",
         figures={"": draw(histories, recipe.batch_size)},
-        reported=REPORTED,
+        reported=ITEM.reported,
         reproduced=found,
         claims=claims(found),
         tables=forms(item, found, there if comparable else {}),
-        data=splits.describe(),
+        data=data,
         weights="none",
         **results.origin(*histories.values()),
         deviations=training.deviations(CURVES, settings),
         settings=settings | {"network": list(NETWORKS.values())} | ({"combined set": COMBINED_SET} if args.combined else {}),
     )
-
-
-def main(args: argparse.Namespace) -> dict:
-    """Train both networks and draw their curves; returns the result."""
-    runtime = setup.start(args)
-    recipe = replace(CURVES, **(QUICK if args.quick else {}) | training.changes(args))
-    recipe = replace(recipe, augment=(COMBINED,)) if args.combined else recipe
-    splits = load_cifar(args.data, args.seed)
-    if args.quick:
-        splits = splits.first_per_class(*QUICK_IMAGES)
-    histories = {name: train(name, replace(recipe, network=network), splits, runtime, args) for name, network in NETWORKS.items()}
-    return write(args, runtime, recipe, splits, histories)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ That the chain ends there was chosen by looking at the public test images, so th
 Of such, 5,000 further ones, the committed p2.pth labels 0.8890 rightly, and 0.8792 of the public test images.
 """
 
-import argparse
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -20,6 +19,7 @@ from torch import Tensor, nn
 
 from common import classification, setup, training
 from common.data import Labelled, Splits
+from common.feed import resident
 from hw2 import p2_models, p2_tables
 from hw2.p2_data import CLASSES, NORMALISED, load_unlabeled
 from hw2.p2_recipes import OURS, Recipe
@@ -52,19 +52,24 @@ FOLD = Stage("fold", "whitened", 12)
 CHAIN = (Stage("teacher", "whitened", 40), Stage("student", "whitened", 30))
 
 
-def train_stage(
-    name: str, recipe: Recipe, splits: Splits, runtime: setup.Runtime, args: argparse.Namespace
-) -> tuple[nn.Module, list[dict], Path]:
-    """Train one network from random weights: the network, its history and its folder."""
+def train_stage(name: str, recipe: Recipe, splits: Splits, runtime: setup.Runtime, changed: dict) -> tuple[nn.Module, training.Run]:
+    """Train one network from random weights; `changed` is what the user changed in the last one's recipe."""
     if splits.train.target.ndim == 2:
         recipe = replace(recipe, label_smoothing=0.0)  # soft labels are smooth, and those beside them have it already
     setup.log(f"{name}, {len(splits.train)} training images:")
-    folder = setup.writable_folder(training.run_folder(args, f"hw2-p2-{name}", splits.name))
-    setup.seed_everything(args.seed)
+    settings = p2_tables.run_settings(recipe, "none", splits, runtime)
+    run = training.Run(training.run_folder(runtime, f"hw2-p2-{name}", splits.name, changed), recipe, settings, runtime)
+    setup.seed_everything(runtime.seed)
     model = p2_models.build(recipe.network)
     model.whiten_like(NORMALISED(splits.train.images[:1000], torch.empty(0, 0)))
-    settings = p2_tables.run_settings(recipe, "none", splits, runtime, args)
-    return model, classification.train(model, recipe, splits, NORMALISED, folder, settings, runtime, args), folder
+    model = runtime.place(model)
+    optimiser, parallel = training.make_optimiser(model, recipe), setup.parallel(model, runtime)
+    train_images = resident(splits.train, recipe.train_pipeline(0), runtime)
+    validation = resident(splits.validation, NORMALISED, runtime)
+    for epoch in run.epochs(model, optimiser):
+        numbers = classification.train_epoch(parallel, optimiser, train_images, recipe, runtime, epoch.index)
+        epoch.record(**numbers, **classification.evaluate(model, validation, NORMALISED, recipe.validation_batch, runtime))
+    return model, run
 
 
 def probabilities(model: nn.Module, images: Tensor, history: list[dict], path: Path, runtime: setup.Runtime) -> Tensor:
@@ -77,23 +82,18 @@ def probabilities(model: nn.Module, images: Tensor, history: list[dict], path: P
     return p2_tables.made_once(path, history, len(images), make)
 
 
-def label_probabilities(splits: Splits, recipe: Recipe, runtime: setup.Runtime, args: argparse.Namespace) -> tuple[Tensor, float]:
+def label_probabilities(splits: Splits, recipe: Recipe, runtime: setup.Runtime, changed: dict) -> tuple[Tensor, float]:
     """Of each training image the probability of its own label (N,), by the network trained on the other half; the seconds of both."""
     spent = 0.0
-    order = torch.randperm(len(splits.train), generator=torch.Generator().manual_seed(args.seed))
+    order = torch.randperm(len(splits.train), generator=torch.Generator().manual_seed(runtime.seed))
     halves, found = order.chunk(2), torch.empty(len(order))
     for number, (seen, unseen) in enumerate((halves, halves[::-1])):
-        half = replace(splits, train=splits.train.take(seen))
-        model, history, folder = train_stage(f"{FOLD.name}{number + 1}", recipe, half, runtime, args)
-        held = splits.train.take(unseen)
-        found[unseen] = of_own_label(probabilities(model, held.images, history, folder / "held-out.pth", runtime), held)
-        spent += seconds(history)
+        half, held = replace(splits, train=splits.train.take(seen)), splits.train.take(unseen)
+        model, run = train_stage(f"{FOLD.name}{number + 1}", recipe, half, runtime, changed)
+        of_classes = probabilities(model, held.images, run.history, run.folder / "held-out.pth", runtime)
+        found[unseen] = of_classes.gather(1, held.target[:, None])[:, 0]
+        spent += seconds(run.history)
     return found, spent
-
-
-def of_own_label(found: Tensor, split: Labelled) -> Tensor:
-    """Of the probabilities (N, 10) those of the images' own labels (N,)."""
-    return found.gather(1, split.target[:, None])[:, 0]
 
 
 def clean(splits: Splits, probability: Tensor, path: Path) -> Splits:
@@ -118,11 +118,14 @@ def with_soft_labels(splits: Splits, images: Tensor, labels: Tensor, smoothing: 
     return replace(splits, train=both)
 
 
-def train(splits: Splits, recipe: Recipe, runtime: setup.Runtime, args: argparse.Namespace) -> tuple[list[dict], Path, dict]:
-    """The whole chain; `recipe` is the last network's. Returns its history and folder, and what a result says of those before."""
-    unlabeled = load_unlabeled(args.data)[: QUICK_UNLABELED if args.quick else None]
-    probability, spent = label_probabilities(splits, FOLD.recipe(recipe), runtime, args)
-    cleaned = clean(splits, probability, training.run_folder(args, "hw2-p2-best", splits.name) / "dropped.csv")
+def train(splits: Splits, recipe: Recipe, runtime: setup.Runtime, changed: dict) -> tuple[training.Run, dict]:
+    """The whole chain; `recipe` is the last network's, `changed` what the user changed in it.
+
+    Returns its run, and what a result says of those before.
+    """
+    unlabeled = load_unlabeled(runtime.data)[: QUICK_UNLABELED if runtime.quick else None]
+    probability, spent = label_probabilities(splits, FOLD.recipe(recipe), runtime, changed)
+    cleaned = clean(splits, probability, training.run_folder(runtime, "hw2-p2-best", splits.name, changed) / "dropped.csv")
     steps = {
         "share of the labelled images that is not for validation": TRAIN_SHARE,
         "labelled images kept": len(cleaned.train),
@@ -133,12 +136,12 @@ def train(splits: Splits, recipe: Recipe, runtime: setup.Runtime, args: argparse
     }
     training_set = cleaned
     for stage in CHAIN:
-        model, history, folder = train_stage(stage.name, stage.recipe(recipe), training_set, runtime, args)
-        labels = probabilities(model, unlabeled, history, folder / "unlabelled.pth", runtime)
+        model, run = train_stage(stage.name, stage.recipe(recipe), training_set, runtime, changed)
+        labels = probabilities(model, unlabeled, run.history, run.folder / "unlabelled.pth", runtime)
         training_set = with_soft_labels(cleaned, unlabeled, labels, recipe.label_smoothing)
-        steps[stage.name] = stage.described(history)
-    _, history, folder = train_stage("best", recipe, training_set, runtime, args)
-    return history, folder, steps
+        steps[stage.name] = stage.described(run.history)
+    _, run = train_stage("best", recipe, training_set, runtime, changed)
+    return run, steps
 
 
 def seconds(history: list[dict]) -> float:

@@ -12,8 +12,9 @@ from dataclasses import dataclass, replace
 from torchvision import transforms
 
 from common import classification
-from common.augment import Affine, ByPart, ColorJitter, Crop, Cutout, Flip, GaussianBlur, Normalise, PerImage, Pipeline
+from common.augment import ColorJitter, Crop, Cutout, Flip, GaussianBlur, Normalise, PerImage, Pipeline
 from common.training import Schedule, constant, one_cycle
+from hw2.p2_transforms import Affine, ByPart
 
 
 def starter_steps(epoch: float, epochs: int) -> float:
@@ -52,7 +53,7 @@ class Recipe(classification.Recipe):
 JITTER, BLUR = ColorJitter(0.1, 0.1, 0.1), GaussianBlur(7, (0.1, 3.0))
 SHARPER = PerImage(transforms.RandomAdjustSharpness(3, 0.05))
 COMBINED_SET = "all images with the first pipeline, the first third again with the second, the second third again with the third"
-COMBINED = ByPart(  # of the images that p2_data.combined gives
+COMBINED = ByPart(  # of the images of p2_data.combined
     (
         Pipeline(Flip(), JITTER, Affine(5, 0.1, (0.9, 1.1)), SHARPER),
         Pipeline(Flip(), JITTER, BLUR, Affine(70, 0.2, (0.7, 1.3))),

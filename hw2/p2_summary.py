@@ -1,8 +1,10 @@
-"""hw2 problem 2, item 2.2 of cv22: a network layer by layer, with type, output shape and parameters, counted as an image passes through.
+"""hw2 problem 2, item 2.2 of cv22: a network layer by layer, with type, output shape and parameters, as torchinfo sees an image pass.
 
 Reported for ResNet-50, input 3x32x32: 25,557,032 parameters, 97.7 MB, and that the first 10 of the 1000 outputs are used. So are they when
-the public test images are labelled; in 2.3 to 2.5 the loss and the validation see all 1000, here as in the author's code. Prints the table
-and writes results/cv22-2.2.{json,png}; other networks write results/cv22-2.2-<network>.{json,png}.
+the public test images are labelled; in 2.3 to 2.5 the loss and the validation see all 1000, here as in the author's code. A layer is a
+module that holds no others, as often as it is called: ResNet-50 has 158. Functions between modules are not listed: its 16 additions, and
+the flattening before the last layer. Prints the table and writes results/cv22-2.2.{json,png}; other networks write
+results/cv22-2.2-<network>.{json,png}.
 
     python hw2/p2_summary.py [--model resnet50|lenet|residual]
 """
@@ -13,7 +15,7 @@ from pathlib import Path
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 
-from common import cli, results
+from common import cli
 
 NETWORKS = ("lenet", "residual", "resnet50", "whitened", "whitened_residual")  # those of p2_models.py
 
@@ -29,23 +31,19 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 if __name__ == "__main__":
     ARGS = parse_args()  # before torch is imported: --help and a wrong argument answer at once
 
-import torch
+import torchinfo
 
-from common import figures, setup
-from hw1.tracing import trace
+from common import figures, items, results, setup
 from hw2 import p2_models
 
-REPORTED = {"parameters": 25_557_032, "megabytes": 97.7}
 SHOWN = 60  # rows of a column of the figure
 HEADER = ["layer", "type", "output", "parameters"]
 
 
-def layer_rows(model: torch.nn.Module, x: torch.Tensor) -> list[list[str]]:
-    """(name, type, output shape, parameters) of each layer in the order in which they run."""
-    return [
-        [layer.name or "(function)", layer.type, "x".join(map(str, layer.output)), f"{layer.parameters:,}"]
-        for layer in trace(model, x).layers()
-    ]
+def dotted(layer: torchinfo.layer_info.LayerInfo) -> str:
+    """A layer's name in the network, 'layer1.0.conv1'."""
+    above = layer.parent_info
+    return f"{dotted(above)}.{layer.var_name}" if above and above.depth else layer.var_name
 
 
 def as_text(rows: list[list[str]]) -> str:
@@ -69,28 +67,29 @@ def main(args: argparse.Namespace) -> dict:
     """Print and draw the summary; returns the result."""
     runtime = setup.start(args)
     model = p2_models.build(args.model)
-    rows = layer_rows(model, torch.zeros(1, 3, 32, 32))
-    parameters = sum(parameter.numel() for parameter in model.parameters())
-    tensors = [*model.parameters(), *model.buffers()]
+    stats = torchinfo.summary(model, (1, 3, 32, 32), device="cpu", verbose=0)
+    layers = [layer for layer in stats.summary_list if layer.is_leaf_layer]
+    rows = [[dotted(one), one.class_name, "x".join(map(str, one.output_size[1:])), f"{one.num_params:,}"] for one in layers]
+    buffers = sum(buffer.numel() * buffer.element_size() for buffer in model.buffers())
     found = {
-        "parameters": parameters,
-        "megabytes": round(sum(tensor.numel() * tensor.element_size() for tensor in tensors) / 2**20, 1),
-        "megabytes of parameters alone": round(4 * parameters / 2**20, 1),
+        "parameters": stats.total_params,
+        "megabytes": round((stats.total_param_bytes + buffers) / 2**20, 1),
+        "megabytes of parameters alone": round(stats.total_param_bytes / 2**20, 1),
+        "layers": len(rows),
     }
     print(as_text(rows))
-    print(f"{args.model}: {parameters:,} parameters, with buffers {found['megabytes']} MB in fp32")
-    is_reported, outputs = args.model == "resnet50", p2_models.outputs(args.model) or {"outputs": "10"}
+    print(f"{args.model}: {stats.total_params:,} parameters, with buffers {found['megabytes']} MB in fp32")
+    item, is_reported = items.get("cv22 2.2"), args.model == "resnet50"
     return results.write_result(
-        args,
         runtime,
-        "cv22 2.2" if is_reported else f"cv22 2.2-{args.model}",
+        item.name if is_reported else f"{item.name}-{args.model}",
         f"layer by layer: {args.model}, input 3x32x32",
-        figures={"": draw(rows, f"{args.model}: {parameters:,} parameters")},
-        reported=REPORTED if is_reported else {},
-        reproduced=found | {"layers": len(rows)},
+        figures={"": draw(rows, f"{args.model}: {stats.total_params:,} parameters")},
+        reported=item.reported if is_reported else {},
+        reproduced=found,
         claims=[],
         data={},
-        settings={"network": args.model, "image_size": 32, **outputs},
+        settings={"network": args.model, "image_size": 32, **(p2_models.outputs(args.model) or {"outputs": "10"})},
     )
 
 

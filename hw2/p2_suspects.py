@@ -7,7 +7,6 @@ same images judge every row; and the report's way, of the same training on those
 that scores has seen the training images and not the validation images; which images the author's had seen is not stated.
 """
 
-import argparse
 import statistics
 from dataclasses import replace
 
@@ -16,6 +15,7 @@ from torch import Tensor
 
 from common import classification, setup, training
 from common.data import Labelled, Splits
+from common.feed import resident
 from hw2 import p2_models, p2_tables
 from hw2.p2_data import NORMALISED
 from hw2.p2_recipes import SCORER
@@ -35,24 +35,30 @@ def largest_probability(model: torch.nn.Module, split: Labelled, runtime: setup.
     return torch.cat(setup.shared(largest, split.images.split(250)))
 
 
-def score(splits: Splits, runtime: setup.Runtime, args: argparse.Namespace) -> tuple[Tensor, list[dict]]:
+def score(splits: Splits, runtime: setup.Runtime) -> tuple[Tensor, list[dict]]:
     """cv22's score of each training and, after them, each validation image (N,), and the history of the network that scores.
 
     The score is the largest probability that a ResNet-50, trained on the training images from random weights, gives the image.
+    What the user changes in a recipe is for the trainings after it.
     """
-    recipe = replace(SCORER, **p2_tables.QUICK) if args.quick else SCORER
-    setup.log(f"network that scores, seed {args.seed}, {len(splits.train)} training images:")
-    own = argparse.Namespace(**vars(args) | dict.fromkeys(training.OPTIONS))  # the user's changes are for the trainings after it
-    folder = setup.writable_folder(training.run_folder(own, "cv22-scorer", splits.name))
-    setup.seed_everything(args.seed)
-    model = p2_models.build(recipe.network)
-    settings = p2_tables.run_settings(recipe, "none", splits, runtime, args)
-    history = classification.train(model, recipe, splits, NORMALISED, folder, settings, runtime, args)
+    recipe = replace(SCORER, **p2_tables.QUICK) if runtime.quick else SCORER
+    setup.log(f"network that scores, seed {runtime.seed}, {len(splits.train)} training images:")
+    settings = p2_tables.run_settings(recipe, "none", splits, runtime)
+    run = training.Run(training.run_folder(runtime, "cv22-scorer", splits.name, {}), recipe, settings, runtime)
+    setup.seed_everything(runtime.seed)
+    model = runtime.place(p2_models.build(recipe.network))
+    optimiser, parallel = training.make_optimiser(model, recipe), setup.parallel(model, runtime)
+    train_images = resident(splits.train, recipe.train_pipeline(0), runtime)
+    validation = resident(splits.validation, NORMALISED, runtime)
+    for epoch in run.epochs(model, optimiser):
+        numbers = classification.train_epoch(parallel, optimiser, train_images, recipe, runtime, epoch.index)
+        epoch.record(**numbers, **classification.evaluate(model, validation, NORMALISED, recipe.validation_batch, runtime))
 
     def both() -> Tensor:
         return torch.cat([largest_probability(model, split, runtime) for split in (splits.train, splits.validation)])
 
-    return p2_tables.made_once(folder / "scores.pth", history, len(splits.train) + len(splits.validation), both), history
+    scores = p2_tables.made_once(run.folder / "scores.pth", run.history, len(splits.train) + len(splits.validation), both)
+    return scores, run.history
 
 
 def about(*scorers: list[dict]) -> dict:

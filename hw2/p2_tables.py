@@ -1,6 +1,5 @@
 """What cv22's tables 2.3 and 2.4 share: short trainings repeated over seeds, and the mean and spread of their accuracies."""
 
-import argparse
 import contextlib
 from collections.abc import Callable
 from pathlib import Path
@@ -9,7 +8,7 @@ from torch import Tensor, nn
 
 from common import checkpoints, classification, figures, results, setup, training
 from common.data import Labelled, Splits
-from common.results import ended, keep_history, origin, precision, repetitions, summary
+from common.feed import resident
 from hw2 import p2_models
 from hw2.p2_data import COURSE_SHARE, NORMALISED, load_cifar
 from hw2.p2_recipes import TABLE, Recipe
@@ -21,45 +20,45 @@ QUICK = {"network": "lenet", "epochs": 8, "batch_size": 25, "lr": 0.02}  # the q
 QUICK_IMAGES = (180, 20)  # training and validation images of each class
 
 
-def load_splits(args: argparse.Namespace, share: float = COURSE_SHARE) -> Splits:
-    """The split of one seed, `share` of it for training, cut to the quick form's size if asked for."""
-    splits = load_cifar(args.data, args.seed, share)
-    return splits.first_per_class(*QUICK_IMAGES) if args.quick else splits
+def load_splits(runtime: setup.Runtime, share: float = COURSE_SHARE) -> Splits:
+    """The split of the runtime's seed, `share` of it for training, in the quick form cut to its size."""
+    splits = load_cifar(runtime.data, runtime.seed, share)
+    return splits.first_per_class(*QUICK_IMAGES) if runtime.quick else splits
 
 
-def each_seed(args: argparse.Namespace) -> list[tuple[argparse.Namespace, Splits]]:
-    """The arguments and the split of each repetition."""
-    return [(once, load_splits(once)) for once in repetitions(args)]
-
-
-def starting_weights(args: argparse.Namespace, recipe: Recipe) -> str:
+def starting_weights(asked: str | None, recipe: Recipe, quick: bool) -> str:
     """What the trainings start from. Raises UsageError now, not after the hours of another network, if it cannot be had."""
-    weights = training.starting_weights(args, recipe)
+    weights = training.starting_weights(asked, recipe, quick)
     p2_models.build(recipe.network, weights)
     return weights
 
 
-def train_row(
-    table: str, row: str, recipe: Recipe, weights: str, splits: Splits, runtime: setup.Runtime, args: argparse.Namespace
-) -> list[dict]:
+def train_row(name: str, recipe: Recipe, weights: str, splits: Splits, runtime: setup.Runtime, changed: dict) -> list[dict]:
     """The history of one training, read from its folder if --resume finds that it has ended; its checkpoints are not kept.
 
-    Row none is the same training in both tables and has one folder.
+    `name` is the table's and the row's, 'cleaning drop 1000'; row none is the same training in both tables and has one folder. `changed` is
+    what the user changed in the recipe.
     """
-    setup.log(f"{table} {row}, seed {args.seed}, {len(splits.train)} training images:")
-    name = "cv22-plain" if row == "none" else f"cv22-{table}-{row.replace(' ', '-')}"
-    folder = setup.writable_folder(training.run_folder(args, name, splits.name))
-    settings = run_settings(recipe, weights, splits, runtime, args)
-    history = ended(folder, settings, args.resume)
+    setup.log(f"{name}, seed {runtime.seed}, {len(splits.train)} training images:")
+    folder = "cv22-plain" if name.endswith(" none") else f"cv22-{name.replace(' ', '-')}"
+    folder = setup.writable_folder(training.run_folder(runtime, folder, splits.name, changed))
+    settings = run_settings(recipe, weights, splits, runtime)
+    history = results.ended(folder, settings, runtime.resume)
     if history and RIGHT in history[-1]:
         setup.log(f"  has ended: {folder}")
         return history
-    setup.seed_everything(args.seed)
-    model = p2_models.build(recipe.network, weights)
-    history = classification.train(model, recipe, splits, NORMALISED, folder, settings, runtime, args)
-    history[-1][RIGHT] = right(model, splits.validation, runtime)
-    keep_history(folder, settings, history)
-    return history
+    setup.seed_everything(runtime.seed)
+    model = runtime.place(p2_models.build(recipe.network, weights))
+    optimiser, parallel = training.make_optimiser(model, recipe), setup.parallel(model, runtime)
+    train_images = resident(splits.train, recipe.train_pipeline(0), runtime)
+    validation = resident(splits.validation, NORMALISED, runtime)
+    run = training.Run(folder, recipe, settings, runtime)
+    for epoch in run.epochs(model, optimiser):
+        numbers = classification.train_epoch(parallel, optimiser, train_images, recipe, runtime, epoch.index)
+        epoch.record(**numbers, **classification.evaluate(model, validation, NORMALISED, recipe.validation_batch, runtime))
+    run.history[-1][RIGHT] = right(model, splits.validation, runtime)
+    results.keep_history(folder, settings, run.history)
+    return run.history
 
 
 def right(model: nn.Module, split: Labelled, runtime: setup.Runtime) -> str:
@@ -75,13 +74,13 @@ def learning(train_accuracy: float) -> dict[str, str]:
 
 def table_row(histories: list[list[dict]]) -> dict:
     """A row of a result: `results.summary`, and a note where nothing was learnt."""
-    found = summary(histories)
+    found = results.summary(histories)
     return found | learning(found["train"])
 
 
-def run_settings(recipe: Recipe, weights: str, splits: Splits, runtime: setup.Runtime, args: argparse.Namespace) -> dict:
+def run_settings(recipe: Recipe, weights: str, splits: Splits, runtime: setup.Runtime) -> dict:
     """What a checkpoint says of its training; which images and labels it saw may depend on an earlier one's scores."""
-    return training.run_settings(recipe, weights, splits.describe(), runtime, args) | {"training set": splits.train.digest()}
+    return training.run_settings(recipe, weights, splits.describe(), runtime) | {"training set": splits.train.digest()}
 
 
 def made_once(path: Path, history: list[dict], count: int, make: Callable[[], Tensor]) -> Tensor:
@@ -98,17 +97,15 @@ def made_once(path: Path, history: list[dict], count: int, make: Callable[[], Te
     return made
 
 
-def own_fields(
-    args: argparse.Namespace, runtime: setup.Runtime, recipe: Recipe, weights: str, data: dict, runs: dict[str, list[list[dict]]]
-) -> dict:
-    """The entries of a table's result that come from its trainings, `runs` by row; `data` describes the splits before any row's change."""
-    histories = [history for row in results.values() for history in row]
-    settings = training.run_settings(recipe, weights, data, runtime, args) | precision(*histories)
-    settings |= {"seeds": [once.seed for once in repetitions(args)], **p2_models.outputs(recipe.network)}
+def table_fields(recipe: Recipe, weights: str, data: dict, rows: dict[str, list[list[dict]]], seeds: range, runtime: setup.Runtime) -> dict:
+    """The entries of a table's result that come from its trainings, `rows`; `data` describes the splits before any row's change."""
+    histories = [history for row in rows.values() for history in row]
+    settings = training.run_settings(recipe, weights, data, runtime) | results.precision(*histories)
+    settings |= {"seeds": list(seeds), **p2_models.outputs(recipe.network)}
     return {
         "weights": settings["weights"],
         "data": data,
-        **origin(*histories),
+        **results.origin(*histories),
         "deviations": training.deviations(TABLE, settings),
         "settings": settings,
     }

@@ -6,9 +6,7 @@ from torchvision import transforms
 from torchvision.transforms import functional as vision
 
 from common.augment import (
-    Affine,
     AutoAugment,
-    ByPart,
     ColorJitter,
     Crop,
     Cutout,
@@ -71,17 +69,6 @@ def test_rotate_as_torchvision(shape):
         assert (out[i] != expected).any(0).float().mean() < 0.01  # pixels on the very edge may round to the other side
 
 
-@pytest.mark.parametrize("shape", [(32, 32), (40, 24)])
-def test_affine_as_torchvision(shape):
-    images, size = torch.nn.functional.interpolate(IMAGES.float(), shape).round().byte(), torch.tensor(shape[::-1])
-    u = torch.rand(6, 5, generator=torch.Generator().manual_seed(5))
-    out = Affine(50, 0.2, (0.7, 1.3), 8)(images, u)
-    for i, (angle, x, y, scale, shear) in enumerate(u.tolist()):
-        shift = ((2 * torch.tensor([x, y]) - 1) * 0.2 * size).round().int().tolist()
-        expected = vision.affine(images[i], (2 * angle - 1) * 50, shift, 0.7 + 0.6 * scale, [(2 * shear - 1) * 8, 0.0])
-        assert (out[i] != expected).any(0).float().mean() < 0.01  # pixels on the very edge may round to the other side
-
-
 def test_colour_jitter_as_torchvision():
     adjust = (vision.adjust_brightness, vision.adjust_contrast, vision.adjust_saturation)
     u, strength = torch.rand(6, 6, generator=torch.Generator().manual_seed(6)), (0.1, 0.5, 0.9)
@@ -139,16 +126,6 @@ def test_per_image_may_change_the_size():
     assert out.shape == (6, 3, 25, 25) and out.dtype == torch.uint8
 
 
-def test_each_part_has_its_pipeline():
-    paint = [PerImage(lambda image, value=value: torch.full_like(image, value)) for value in (7, 8, 9)]
-    images, operation = torch.zeros(6, 3, 2, 2, dtype=torch.uint8), ByPart(tuple(map(Pipeline, paint)))
-    u = torch.rand(6, operation.draws)
-    assert operation(images, u)[:, 0, 0, 0].tolist() == [7] * 6  # draws, not parts
-    u[:, 0] = torch.tensor([2, 0, 1, 1, 0, 2])
-    assert operation(images, u)[:, 0, 0, 0].tolist() == [9, 7, 8, 8, 7, 9] and not images.any()
-    assert operation(images[1:2], u[1:2]).unique().tolist() == [7]  # a batch may hold none of a part's images
-
-
 def test_cutout_covers_a_square():
     out = Cutout(8)(torch.ones(6, 1, 32, 32), torch.full((6, 2), 0.5))
     assert (out == 0).sum() == 6 * 64 and (out[:, :, 12:20, 12:20] == 0).all()
@@ -173,7 +150,6 @@ def test_resize():
         Crop(4),
         Flip(),
         Rotate(10),
-        Affine(50, 0.2, (0.7, 1.3), 8),
         ColorJitter(0.1, 0.1, 0.1),
         GaussianBlur(7, (0.1, 3)),
         Cutout(8),
@@ -181,7 +157,6 @@ def test_resize():
         AutoAugment("cifar10"),
         RandomErasing(),
         PerImage(transforms.RandomPerspective(p=1)),
-        ByPart((Pipeline(Affine(20), ColorJitter(0.1, 0.1, 0.1)), Pipeline(Flip(1.0)))),
     ],
 )
 def test_each_image_has_its_own_draw(operation):

@@ -144,5 +144,5 @@ def test_the_second_form_of_the_learning_curves_says_which_is_nearer_to_the_repo
 def test_epoch_of_forty_percent_is_absent_when_it_is_not_reached():
     same = {"validation_accuracy": 0.3, "train_loss": 1.6, "validation_loss": 1.6}
     epochs = [{"epoch": i + 1, "train_accuracy": accuracy, **same} for i, accuracy in enumerate((0.2, 0.41, 0.5))]
-    assert p2_learning_curves.numbers(epochs, 16)["epoch of 40 % train accuracy"] == 2
-    assert "epoch of 40 % train accuracy" not in p2_learning_curves.numbers(epochs[:1], 16)
+    assert p2_learning_curves.of_report(epochs, 16)["epoch of 40 % train accuracy"] == 2
+    assert "epoch of 40 % train accuracy" not in p2_learning_curves.of_report(epochs[:1], 16)

@@ -1,18 +1,23 @@
 """hw2 problem 2, 2.3 to 2.5: the tables, what cleaning finds, the final trainings, and the graders' scripts, on drawn images."""
 
-import argparse
 import csv
 import json
 import shutil
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
 import torch.nn.functional as F
 from conftest import run_script
 
+<<<<<<< HEAD
 from common import classification, data, setup
 from common.augment import ByPart, Crop, PerImage, Pipeline
+=======
+from common import classification, data, setup, training
+from common.augment import Crop, PerImage, Pipeline
+>>>>>>> 18b3b7e070784dacc0af4299eced35a2d2c3cb25
 from common.checkpoints import load_checkpoint, save_checkpoint
 from common.data import Labelled, Splits
 from common.feed import feed
@@ -32,6 +37,7 @@ from hw2 import (
     p2_tables,
 )
 from hw2.p2_recipes import OURS, TABLE
+from hw2.p2_transforms import ByPart
 
 CPU = setup.Runtime(torch.device("cpu"), False)
 
@@ -97,25 +103,23 @@ def test_each_image_of_the_combined_set_gets_its_parts_pipeline(monkeypatch, ran
     monkeypatch.setattr(data, "world_size", lambda: ranks)
     for rank in range(ranks):
         monkeypatch.setattr(data, "rank", lambda rank=rank: rank)
-        walk = data.batches(len(train), 10, torch.Generator().manual_seed(0), pipeline.draws)
-        for images, target, _ in feed(train, pipeline, classification.with_parts(walk, train), runtime):
+        walk = train.batches(10, torch.Generator().manual_seed(0), pipeline.draws)
+        for images, target, _ in feed(train, pipeline, walk, runtime):
             assert torch.equal(images[:, 0, 9, 9] % 10, target)
             seen += list(zip(images[:, 0, 9, 9].tolist(), images[:, 1, 9, 9].tolist(), strict=True))
     assert sorted(seen) == sorted([(i, 0) for i in range(30)] + [(i, 1) for i in range(10)] + [(i, 2) for i in range(10, 20)])
 
 
-def test_a_training_tells_the_parts_apart(tmp_path):
+def test_a_training_tells_the_parts_apart():
     """By a network that sees what each part's pipeline makes of an image: learnt from images whose label is their part."""
     black, white = (PerImage(lambda image, value=value: torch.full_like(image, value)) for value in (0, 255))
     recipe = replace(TABLE, network="lenet", epochs=20, batch_size=10, augment=(ByPart((Pipeline(black), Pipeline(white))),))
     part = torch.arange(40) % 2
-    split = Labelled(torch.zeros(40, 3, 32, 32, dtype=torch.uint8), part, [""] * 40, part)
+    split = p2_data.Combined(torch.zeros(40, 3, 32, 32, dtype=torch.uint8), part, [""] * 40, part)
     model = torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(), torch.nn.Linear(3, 2))
-    args = argparse.Namespace(seed=0, resume=False)
-    history = classification.train(
-        model, recipe, Splits("made", split, split), p2_data.NORMALISED, tmp_path, {"precision": "fp32"}, CPU, args
-    )
-    assert history[-1]["train_accuracy"] == 1
+    optimiser = training.make_optimiser(model, recipe)
+    numbers = [classification.train_epoch(model, optimiser, split, recipe, CPU, epoch) for epoch in range(recipe.epochs)]
+    assert numbers[-1]["train_accuracy"] == 1
 
 
 def test_spread_decides_who_wins():
@@ -127,7 +131,7 @@ def test_spread_decides_who_wins():
 
 
 def test_one_run_carries_no_claim_and_the_best_row_must_be_the_named_one():
-    once = {name: {"train": 0.5, "validation": 0.3} for name in (*p2_augmentation.REPORTED, *p2_cleaning.REPORTED)}
+    once = {name: {"train": 0.5, "validation": 0.3} for name in (*p2_augmentation.ITEM.reported, *p2_cleaning.ITEM.reported)}
     assert {claim["holds"] for script in (p2_augmentation, p2_cleaning) for claim in script.claims(rows_of(script, once))} == {None}
     thrice = {name: row | {"validation sd": 0.01} for name, row in once.items()}
     combined = thrice | {"combined": {"train": 0.4, "validation": 0.4, "validation sd": 0.01}}
@@ -161,7 +165,7 @@ def test_one_run_carries_no_claim_and_the_best_row_must_be_the_named_one():
 
 
 def rows_of(script, rows: dict[str, dict]) -> dict[str, dict]:
-    return {name: rows[name] for name in script.REPORTED}
+    return {name: rows[name] for name in script.ITEM.reported}
 
 
 def test_cleaning_table(cifar, tmp_path, capsys):
@@ -209,7 +213,7 @@ def test_a_row_that_has_not_learnt_says_so():
 
 
 def test_score_is_the_largest_probability(cifar):
-    split, model = p2_tables.load_splits(p2_final.parse_args(["--data", str(cifar), "--quick"])).train, p2_models.build("lenet").eval()
+    split, model = p2_tables.load_splits(replace(CPU, data=str(cifar), quick=True)).train, p2_models.build("lenet").eval()
     expected = model(p2_data.NORMALISED(split.images, torch.empty(0, 0))).softmax(1).max(1).values
     assert torch.allclose(p2_suspects.largest_probability(model, split, CPU), expected, atol=1e-6)
 
@@ -270,17 +274,16 @@ def test_soft_labels_are_probabilities(cifar):
 def test_each_network_learns_the_labels_of_the_one_before(cifar, tmp_path, monkeypatch):
     sets, names = {}, ["teacher", "student", "best"]
 
-    def train_stage(name, recipe, splits, runtime, args):
+    def train_stage(name, recipe, splits, runtime, changed):
         sets[name] = (recipe.network, splits.train.target)
-        return name, [{"epoch": 1, "seconds": 1.0, "validation_accuracy": 0.5}], tmp_path
+        return name, SimpleNamespace(history=[{"epoch": 1, "seconds": 1.0, "validation_accuracy": 0.5}], folder=tmp_path)
 
     monkeypatch.setattr(p2_ours, "train_stage", train_stage)
     monkeypatch.setattr(
         p2_ours, "probabilities", lambda name, images, *_: F.one_hot(torch.full((len(images),), names.index(name)), 10).float()
     )
     monkeypatch.setattr(p2_ours, "label_probabilities", lambda splits, *_: (torch.rand(len(splits.train)), 2.0))
-    args = p2_final.parse_args(["--model", "best", "--data", str(cifar), "--out", str(tmp_path), "--quick"])
-    p2_ours.train(some(20), OURS, CPU, args)
+    p2_ours.train(some(20), OURS, replace(CPU, data=str(cifar), out=tmp_path, quick=True), {})
     kept = 20 - round(0.13 * 20)
     assert list(sets) == names and sets["teacher"][1].shape == (kept,)
     for before, name in enumerate(names[1:]):

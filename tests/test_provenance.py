@@ -278,10 +278,10 @@ def test_what_a_network_made_is_made_once(tmp_path):
 
 def test_labels_and_names_are_a_training_set(tmp_path):
     cifar_synthetic.draw_cifar(tmp_path / "hw2_data/p2_data", 20, 5, 5)
-    splits, args = cifar.load_cifar(str(tmp_path), 0), argparse.Namespace(seed=0)
+    splits = cifar.load_cifar(str(tmp_path), 0)
     fewer = replace(splits, train=splits.train.take(torch.arange(5)))
     other = replace(splits, train=splits.train.take(torch.arange(1, 6)))
-    whole, one, two = (p2_tables.run_settings(TABLE, "none", each, CPU, args) for each in (splits, fewer, other))
+    whole, one, two = (p2_tables.run_settings(TABLE, "none", each, CPU) for each in (splits, fewer, other))
     assert len({each["training set"] for each in (whole, one, two)}) == 3
     assert len({each["data"]["digest"] for each in (whole, one, two)}) == 1
 
