@@ -11,8 +11,8 @@ import sys
 import time
 from pathlib import Path
 
-from common import cli, items, locks, setup, training
 from common import figures as drawing
+from common import items, locks, setup, training
 from common.checkpoints import load_checkpoint, save_checkpoint
 from common.cli import ROOT, replacing
 
@@ -43,11 +43,7 @@ def read_json(path: Path) -> dict:
 
 def write_json(path: Path, content: dict) -> None:
     """Write a JSON file whole or not at all. Raises UsageError if the folder cannot be written."""
-<<<<<<< HEAD
-    with cli.replacing(path) as temporary:
-=======
     with replacing(path) as temporary:
->>>>>>> 18b3b7e070784dacc0af4299eced35a2d2c3cb25
         temporary.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
 
 
@@ -111,11 +107,7 @@ def write_result(
     for name, frames in moving.items():
         drawing.save_gif(frames, path.with_name(name))
     for suffix, inside in (extras or {}).items():
-<<<<<<< HEAD
-        with cli.replacing(path.with_name(path.stem + suffix)) as temporary:
-=======
         with replacing(path.with_name(path.stem + suffix)) as temporary:
->>>>>>> 18b3b7e070784dacc0af4299eced35a2d2c3cb25
             temporary.write_bytes(inside)
     write_json(path, content)
     print(f"wrote {path}", flush=True)

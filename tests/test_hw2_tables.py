@@ -11,13 +11,8 @@ import torch
 import torch.nn.functional as F
 from conftest import run_script
 
-<<<<<<< HEAD
-from common import classification, data, setup
-from common.augment import ByPart, Crop, PerImage, Pipeline
-=======
 from common import classification, data, setup, training
 from common.augment import Crop, PerImage, Pipeline
->>>>>>> 18b3b7e070784dacc0af4299eced35a2d2c3cb25
 from common.checkpoints import load_checkpoint, save_checkpoint
 from common.data import Labelled, Splits
 from common.feed import feed

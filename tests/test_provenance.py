@@ -1,6 +1,5 @@
 """What a result says it is: deviations, data, weights, earlier stages, precision, rows of a table, missing numbers."""
 
-import argparse
 import json
 import math
 import shutil
