@@ -56,21 +56,6 @@ class Flip:
 
 
 @dataclass(frozen=True)
-class Symmetries:
-    """One of the eight flips and quarter turns of a square, each as likely."""
-
-    draws: ClassVar[int] = 1
-
-    def __call__(self, images: Tensor, u: Tensor) -> Tensor:
-        which, out = (u[:, 0] * 8).long(), images.clone()
-        for k in range(1, 8):
-            rows = beside((which == k).nonzero()[:, 0], images)
-            turned = images[rows].rot90(k % 4, (2, 3))
-            out[rows] = turned.flip(-1) if k >= 4 else turned
-        return out
-
-
-@dataclass(frozen=True)
 class Rotate:
     """Turn about the centre by an angle in [-degrees, degrees], nearest pixel, black outside, as torchvision's RandomRotation."""
 
@@ -125,16 +110,6 @@ def blend(images: Tensor, kind: Tensor, factor: Tensor, whole: bool) -> None:
     images.mul_(factor).add_(other).clamp_(0, 255)
     if whole:
         images.floor_()
-
-
-@dataclass(frozen=True)
-class Grayscale:
-    """The brightness in all three channels, as torchvision weighs it."""
-
-    draws: ClassVar[int] = 0
-
-    def __call__(self, images: Tensor, u: Tensor) -> Tensor:
-        return vision.rgb_to_grayscale(images, 3)
 
 
 @dataclass(frozen=True)
@@ -287,31 +262,6 @@ def seeded(transform, image: Tensor, seed: int) -> Tensor:
     """The transform of one image, by this seed of the global generator."""
     torch.default_generator.manual_seed(seed)
     return transform(image)
-
-
-@dataclass(frozen=True)
-class Sometimes:
-    """The operation, which keeps the size, with probability `p` for each image by itself."""
-
-    p: float
-    operation: Callable[[Tensor, Tensor], Tensor]
-
-    @property
-    def draws(self) -> int:
-        """One for the choice, and the operation's own."""
-        return 1 + self.operation.draws
-
-    @property
-    def on_cpu(self) -> bool:
-        """As the operation."""
-        return on_cpu(self.operation)
-
-    def __call__(self, images: Tensor, u: Tensor) -> Tensor:
-        if not len(rows := (u[:, 0] < self.p).nonzero()[:, 0]):
-            return images
-        images, chosen = images.clone(), beside(rows, images)
-        images[chosen] = self.operation(images[chosen], u[rows, 1:])
-        return images
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 
-from common import cli, results
+from common import cli
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -30,8 +30,8 @@ import torch
 from torch import nn
 from torchvision.models.segmentation.deeplabv3 import ASPPConv
 
-from common import architecture, diagram, figures, setup
-from hw1 import p2_models, p2_recipes
+from common import figures, items, results, setup
+from hw1 import architecture, diagram, p2_models, p2_recipes
 from hw1.p2_data import SIZE
 from hw1.tracing import Record, trace
 
@@ -71,45 +71,27 @@ def up_sampling(root: Record, model: nn.Module) -> str:
     return f"bilinear interpolation by {last.output[-1] // last.input[-1]}"
 
 
-def head_claims(stages: list[architecture.Stage]) -> list[dict]:
+def differences(a: dict, b: dict) -> dict[str, dict]:
+    """What the reports say of B against A, by the claims' names in items.toml, measured on what `describe` found."""
+    return {
+        "residual_backbone": {"holds": b["residual blocks"] != "0" == a["residual blocks"]},
+        "interpolates": {"holds": "bilinear" in b["up-sampling"] and "transposed" in a["up-sampling"]},
+        "auxiliary_classifier": {"holds": "parameters" in b["auxiliary classifier"] and a["auxiliary classifier"] == "none"},
+        "aspp": {"holds": "," in b["ASPP rates"]},
+    }
+
+
+def head_layers(stages: list[architecture.Stage]) -> dict[str, dict]:
     """What f22b says of its model B's head and of the layer that it adds, read from the network's stages, with what was found there."""
     head = next(stage for stage in stages if stage.name.endswith("classifier"))
     first, *between, last = head.text.split(" · ")
     wanted = len(between) == 3 and between[:2] == ["batch norm", "ReLU"] and between[2].startswith("dropout")
     convs = [stage for stage in stages[stages.index(head) + 1 :] if stage.kind == "conv"]
     added = [f"{stage.text} of {stages[stage.sources[0]].output[0]}" for stage in convs]
-    return [
-        {
-            "claim": "B's head has batch norm, ReLU and dropout between its two convolutions",
-            "holds": wanted and all(layer.startswith("conv") for layer in (first, last)),
-            "found": head.text,
-        },
-        {
-            "claim": "after it comes one more point-wise convolution, from 21 to 7",
-            "holds": added == ["conv 1×1, 7 of 21"],
-            "found": "; ".join(added) or "none",
-        },
-    ]
-
-
-def difference_claims(report: str, a: dict, b: dict) -> list[dict]:
-    """What the reports say of B against A, measured on the modules."""
-    claims = [{"claim": "B's backbone is a residual net, A's is not", "holds": b["residual blocks"] != "0" == a["residual blocks"]}]
-    claims.append(
-        {
-            "claim": "B up-samples by interpolation, A by a transposed convolution",
-            "holds": "bilinear" in b["up-sampling"] and "transposed" in a["up-sampling"],
-        }
-    )
-    if p2_recipes.RECIPES[report, "B"].network.startswith("deeplab"):
-        claims.append(
-            {
-                "claim": "B has an auxiliary classifier, A has none",
-                "holds": "parameters" in b["auxiliary classifier"] and a["auxiliary classifier"] == "none",
-            }
-        )
-        claims.append({"claim": "B looks at several scales at once (ASPP)", "holds": "," in b["ASPP rates"]})
-    return claims
+    return {
+        "head": {"holds": wanted and all(layer.startswith("conv") for layer in (first, last)), "found": head.text},
+        "pointwise": {"holds": added == ["conv 1×1, 7 of 21"], "found": "; ".join(added) or "none"},
+    }
 
 
 def main(args: argparse.Namespace) -> dict:
@@ -119,24 +101,24 @@ def main(args: argparse.Namespace) -> dict:
     built = {model: p2_models.build(name).eval() for model, name in networks.items()}
     made_of = {model: describe(network, x) for model, network in built.items()}
     stages = {model: architecture.stages(network, x) for model, network in built.items()}
-    claims = difference_claims(args.report, made_of["A"], made_of["B"]) + (head_claims(stages["B"]) if args.report == "f22b" else [])
+    measured = differences(made_of["A"], made_of["B"]) | (head_layers(stages["B"]) if args.report == "f22b" else {})
     rows = [[name, made_of["A"][name], made_of["B"][name]] for name in made_of["A"]]
     table = {"title": "Differences, computed from the modules", "header": ["", *(f"{m}: {networks[m]}" for m in "AB")], "rows": rows}
     written = {}
     for number, model in enumerate("AB", 1):
+        item = items.get(p2_recipes.item(args.report, number))
         second = {"tables": [table]} if model == "B" else {}
         drawn = {"": diagram.draw(stages[model], f"{args.report} model {model}, {networks[model]}")}
         if second:
             drawn["-differences"] = figures.table(rows, table["header"], [0.24, 0.36, 0.40], table["title"])
         written[model] = results.write_result(
-            args,
             runtime,
-            p2_recipes.item(args.report, number),
+            item.name,
             f"architecture of model {model}, {networks[model]}" + ", and its differences from A" * bool(second),
             figures=drawn,
-            reported="figure",
+            reported=item.reported,
             reproduced={"parameters": sum(stage.parameters for stage in stages[model])},
-            claims=claims if second else [],
+            claims=[item.claim(name, **measured[name]) for name in item.claims],
             data={},
             settings={"network": networks[model], "image_size": SIZE},
             **second,

@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -14,8 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from tqdm import tqdm
 
-from common.data import image_files, locate, read_image, refuse
-from common.files import digest
+from common.data import locate, read_image
+from common.files import digest, image_files, refuse
 from common.setup import UsageError
 from hw1 import p2_masks, p2_synthetic
 
@@ -33,6 +34,11 @@ class Tiles:
 
     def __len__(self) -> int:
         return len(self.names)
+
+    @cached_property
+    def pixels(self) -> Tensor:
+        """How many pixels there are of each class, (7,)."""
+        return torch.bincount(self.labels.flatten(), minlength=len(p2_masks.CLASSES))
 
 
 @dataclass(frozen=True)

@@ -43,7 +43,8 @@ from torchvision.io import encode_png
 from tqdm import tqdm
 
 from common import grading, setup
-from common.data import LARGE_PIXELS, image_files, pixel_count, read_image
+from common.data import LARGE_PIXELS, pixel_count, read_image
+from common.files import image_files
 from common.setup import UsageError
 from hw1 import p2_models
 from hw1.p2_classes import coloured
@@ -100,15 +101,15 @@ def output_path(image: Path, out_dir: Path, names: str) -> Path:
     return out_dir / (f"{image.stem}.png" if names == "2022" else f"{image.stem.removesuffix('_sat')}_mask.png")
 
 
-def plan(args: argparse.Namespace) -> dict[Path, Path]:
+def plan(in_dir: Path, out_dir: Path, names: str) -> dict[Path, Path]:
     """The mask's path for each image. Raises UsageError if there are no images, or a mask would take the place of what we did not write."""
-    grading.refuse_same_folder(args.in_dir, args.out_dir)
+    grading.refuse_same_folder(in_dir, out_dir)
     files, taken = {}, {}
-    for path in image_files(args.in_dir, (".jpg", ".jpeg")):
-        mask = files[path] = output_path(path, args.out_dir, args.names)
+    for path in image_files(in_dir, (".jpg", ".jpeg")):
+        mask = files[path] = output_path(path, out_dir, names)
         if (first := taken.setdefault(mask.name, path)) != path:
-            raise UsageError(f"{args.in_dir}: {first.name} and {path.name} would both become {mask.name}; rename one")
-    grading.refuse_others_pictures(args.out_dir, list(files.values()))
+            raise UsageError(f"{in_dir}: {first.name} and {path.name} would both become {mask.name}; rename one")
+    grading.refuse_others_pictures(out_dir, list(files.values()))
     return files
 
 
@@ -143,7 +144,7 @@ def batches_of_one_size(images: Iterator[tuple[Path, Tensor]]) -> Iterator[tuple
 
 def write_mask(path: Path, labels: Tensor) -> None:
     """The PNG, whole or not at all."""
-    with setup.replacing(path) as temporary:
+    with cli.replacing(path) as temporary:
         temporary.write_bytes(cli.signed_png(encode_png(coloured(labels), compression_level=1).numpy().tobytes()))
 
 
@@ -183,7 +184,7 @@ def good(images: Iterator[tuple[Path, Tensor | str]], problems: list[str]) -> It
 
 def main(args: argparse.Namespace) -> dict:
     """Write the masks; returns {"masks": their paths, "problems"}. Raises Incomplete if an image cannot be read."""
-    runtime, files = setup.start(args), plan(args)
+    runtime, files = setup.start(args), plan(args.in_dir, args.out_dir, args.names)
     model, state = p2_models.load_trained(args.weights, runtime, "give a checkpoint of p2_seg_train.py with --weights")
     setup.writable_folder(args.out_dir)
     problems = segment(files, model, state["settings"]["image_size"] / SIZE, runtime, args.tta)

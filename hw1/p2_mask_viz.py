@@ -39,7 +39,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 if __name__ == "__main__":
     ARGS = parse_args()  # before torch is imported: --help and a wrong argument answer at once
     if ARGS.image:  # one overlay needs no torch either
-        cli.run(p2_masks.draw_overlay, ARGS)
+        cli.run(lambda args: p2_masks.draw_overlay(args.image, args.mask, args.out), ARGS)
         sys.exit()
 
 import numpy as np
@@ -48,7 +48,7 @@ from matplotlib.patches import Patch
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from common import figures, results, setup, training
+from common import figures, items, results, setup, training
 from common.data import locate
 from common.files import listed_files
 from common.setup import UsageError
@@ -57,7 +57,6 @@ from hw1.p2_data import LAYOUT, SIZE, data_digest, load_some, shrink_image
 from hw1.p2_masks import CLASSES, COLOURS, overlay
 
 TILES = ("0013", "0062", "0104")
-REPORTED = {"f22a": {"early": 0.548221, "middle": 0.686392, "final": 0.730315}}
 FINAL_IS_KEPT = ("f22a",)  # reports whose final stage is the model of the item before
 STAGES = {3: ("early", "middle", "final"), 2: ("early", "final"), 1: ("final",)}  # by how many epochs there are
 
@@ -69,13 +68,13 @@ def show(axes, pixels: np.ndarray, title: str) -> None:
     axes.axis("off")
 
 
-def draw_tile(name: str, image: np.ndarray, truth: np.ndarray, stages: list[tuple[dict, np.ndarray]]):
-    """A tile's figure: image and truth, then for each stage, (the epoch's numbers, labels), the mask above the overlay."""
+def draw_tile(name: str, image: np.ndarray, truth: np.ndarray, stages: dict[str, np.ndarray]):
+    """A tile's figure: image and truth, then for each stage, labels by their caption, the mask above the overlay."""
     figure, grid = figures.new_figure(2, 1 + len(stages), height=6.0)
     show(grid[0, 0], image, f"{name}_sat")
     show(grid[1, 0], COLOURS[truth], "truth")
-    for column, (numbers, labels) in enumerate(stages, 1):
-        show(grid[0, column], COLOURS[labels], f"epoch {numbers['epoch']}, mIoU {numbers['validation_miou']:.4f}")
+    for column, (caption, labels) in enumerate(stages.items(), 1):
+        show(grid[0, column], COLOURS[labels], caption)
         show(grid[1, column], overlay(image, labels), "overlay")
     patches = [
         Patch(facecolor=colour, edgecolor="black", linewidth=0.5, label=label)
@@ -95,17 +94,16 @@ def frame(image: np.ndarray, labels: np.ndarray, words: str) -> np.ndarray:
     return np.array(canvas)
 
 
-def load_stages(args: argparse.Namespace, folder: Path, runtime: setup.Runtime) -> tuple[dict, list]:
+def load_stages(folder: Path, ends_kept: bool, runtime: setup.Runtime, command: str) -> tuple[dict, list]:
     """The run's numbers, and (an epoch's numbers, its network) for each stage, in the order of the epochs.
 
-    Where the final stage is the kept model, the earlier stages are those that were trained before it.
-    Raises UsageError that names the training command if the run is missing or not complete.
+    With `ends_kept` the final stage is the kept model, and the earlier stages are those that were trained before it.
+    Raises UsageError that names the training `command` if the run is missing or not complete.
     """
-    command = p2_recipes.train_command(args)
     run = results.read_json(folder / "run.json")
     if not run:
         raise UsageError(f"no finished training in {folder}; make it with: {command}")
-    stages, ends_kept = [], args.report in FINAL_IS_KEPT
+    stages = []
     for path in listed_files(folder / "run.json", run["checkpoints"] + ["best.pth"] * ends_kept, folder):
         model, state = p2_models.load_trained(path, runtime, f"make it with: {command}")
         training.refuse_other_run(path, state, run)
@@ -127,38 +125,43 @@ def main(args: argparse.Namespace) -> dict:
     """Draw the report's three tiles at the run's stages; returns the result. One overlay is p2_masks.draw_overlay's."""
     runtime = setup.start(args)
     tiles, (where, name) = load_some(args.data, TILES), locate(args.data, LAYOUT, p2_synthetic.draw_p2)
-    folder = p2_recipes.run_folder(args, name)
-    run, stages = load_stages(args, folder, runtime)
-    if run["settings"]["data"].get("digest") not in (None, data_digest(where)):
+    folder = p2_recipes.run_folder(runtime, args.report, args.model, name, {})
+    words = ["--report", args.report] if args.report else []
+    command = training.train_command(runtime, "hw1/p2_seg_train.py", *words, "--model", args.model)
+    ends_kept = args.report in FINAL_IS_KEPT
+    run, stages = load_stages(folder, ends_kept, runtime, command)
+    settings = run["settings"]
+    if settings["data"].get("digest") not in (None, data_digest(where)):
         raise UsageError(f"{folder} was trained on other data than {where} holds; give the same --data")
     drawn, moving, wiped = {}, {}, {}
+    captions = [f"epoch {numbers['epoch']}, mIoU {numbers['validation_miou']:.4f}" for numbers, _ in stages]
     for tile, image, truth in zip(tiles.names, tiles.images, tiles.labels, strict=True):
-        small = shrink_image(image, (run["settings"]["image_size"],) * 2)
-        masks = [(numbers, predict(model, small, runtime)) for numbers, model in stages]
-        pixels = image.permute(1, 2, 0).numpy()
-        drawn[f"-{tile}"] = draw_tile(tile, pixels, truth.numpy(), masks)
-        wiped[tile] = [pixels, *(overlay(pixels, labels) for _, labels in masks)]
-        moving[f"-{tile}"] = [frame(pixels, m, f"{tile}  epoch {n['epoch']}  mIoU {n['validation_miou']:.4f}") for n, m in masks]
+        small, pixels = shrink_image(image, (settings["image_size"],) * 2), image.permute(1, 2, 0).numpy()
+        masks = [predict(model, small, runtime) for _, model in stages]
+        drawn[f"-{tile}"] = draw_tile(tile, pixels, truth.numpy(), dict(zip(captions, masks, strict=True)))
+        wiped[tile] = [pixels, *(overlay(pixels, labels) for labels in masks)]
+        moving[f"-{tile}"] = [
+            frame(pixels, labels, f"{tile}  epoch {numbers['epoch']}  mIoU {numbers['validation_miou']:.4f}")
+            for labels, (numbers, _) in zip(masks, stages, strict=True)
+        ]
     miou = dict(zip(STAGES[len(stages)], (numbers["validation_miou"] for numbers, _ in stages), strict=True))
-    ends_kept = args.report in FINAL_IS_KEPT
     lacking = [f"reproduced / {stage}" for stage in STAGES[3] if ends_kept and stage not in miou]
-    item = p2_recipes.item(args.report, 4)
+    item = items.get(p2_recipes.item(args.report, 4))
     return results.write_result(
-        args,
         runtime,
-        item,
+        item.name,
         f"masks of {', '.join(tiles.names)} at {len(stages)} stages of model {args.model}" + ", the final one the kept model" * ends_kept,
         figures=drawn,
         animations=moving,
-        extras=figures.stages([f"epoch {n['epoch']}, mIoU {n['validation_miou']:.4f}" for n, _ in stages], wiped),
-        reported=REPORTED.get(args.report, "figure"),
+        extras=figures.stages(captions, wiped),
+        reported=item.reported,
         reproduced=miou | {"epochs": [numbers["epoch"] for numbers, _ in stages]},
         missing=dict.fromkeys(lacking, f"the kept model is of epoch {stages[-1][0]['epoch']} already"),
         claims=[],
-        data=run["settings"]["data"],
-        weights=run["settings"]["weights"],
+        data=settings["data"],
+        weights=settings["weights"],
         deviations=run["deviations"] + [f"model {args.model}, not B"] * (args.model == "A"),
-        settings=run["settings"],
+        settings=settings,
     )
 
 

@@ -1,6 +1,5 @@
 """Masks of hw1 problem 2 as numpy arrays, read by Pillow and laid over their image, without torch. As tensors: p2_classes, p2_data."""
 
-import argparse
 from pathlib import Path
 
 import numpy as np
@@ -76,19 +75,22 @@ def window(labels: np.ndarray, most: np.ufunc) -> np.ndarray:
     return labels
 
 
-def draw_overlay(args: argparse.Namespace) -> dict:
-    """One image with one mask; returns {"file": the overlay's path}. Raises UsageError if one cannot be read or their sizes differ."""
+def draw_overlay(image: Path, mask: Path, out: Path) -> Path:
+    """Draw one image with one mask to OUT/<image>_overlay.png, which is returned.
+
+    Raises UsageError if one cannot be read or their sizes differ.
+    """
     try:
-        path = args.image
-        image = read_rgb(path)
-        path = args.mask
+        path = image
+        pixels = read_rgb(path)
+        path = mask
         labels = read_labels(path)
     except ValueError as error:
         raise UsageError(f"{path} is {error}; give a JPEG or PNG image, and a PNG mask in the classes' colours") from None
-    if image.shape[:2] != labels.shape:
-        raise UsageError(f"{args.image} has {image.shape[1]}x{image.shape[0]} pixels, {args.mask} {labels.shape[1]}x{labels.shape[0]}")
-    path = args.out / f"{args.image.stem}_overlay.png"
+    if pixels.shape[:2] != labels.shape:
+        raise UsageError(f"{image} has {pixels.shape[1]}x{pixels.shape[0]} pixels, {mask} {labels.shape[1]}x{labels.shape[0]}")
+    path = out / f"{image.stem}_overlay.png"
     with replacing(path) as temporary:
-        Image.fromarray(overlay(image, labels)).save(temporary, "PNG")
+        Image.fromarray(overlay(pixels, labels)).save(temporary, "PNG")
     print(f"wrote {path}")
-    return {"file": path}
+    return path

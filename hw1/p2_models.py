@@ -15,9 +15,9 @@ from torchvision.ops import FeaturePyramidNetwork
 
 from common import checkpoints, setup
 from common.augment import Normalise
+from common.checkpoints import load_checkpoint_for_all, load_weights
 from common.data import shares
 from common.metrics import class_iou, confusion_matrix
-from common.setup import load_checkpoint_for_all, load_weights
 from hw1.p2_classes import CLASSES, SCORED, UNKNOWN
 from hw1.p2_data import Tiles
 

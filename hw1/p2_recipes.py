@@ -5,11 +5,10 @@ turns, 512 px, and the epoch with the best mIoU. f22a's and f22b's model A start
 pretrained, so its A starts from random weights.
 """
 
-import argparse
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from common import training
+from common import setup, training
 from common.augment import Normalise, Pipeline, Resize
 from common.training import Schedule, cosine, one_cycle
 from hw1.p2_data import SIZE
@@ -32,7 +31,6 @@ class Recipe(training.Recipe):
     sizes: tuple[tuple[float, int], ...] = ()
     keep: str = "miou"
     pretrained: bool = True
-    reported: float | None = None
 
     def train_size(self, epoch: int) -> int:
         """The pixels of a side in an epoch, counted from 0."""
@@ -50,19 +48,17 @@ class Recipe(training.Recipe):
     def settings(self) -> dict:
         """Every hyper-parameter as plain JSON values."""
         transforms = f"Symmetries(), {self.train_pipeline(self.epochs - 1)!r}"
-        plain = super().settings() | {"sizes": [list(pair) for pair in self.sizes], "transforms": transforms}
-        plain.pop("reported", None)
-        return plain
+        return super().settings() | {"sizes": [list(pair) for pair in self.sizes], "transforms": transforms}
 
 
 A, DEEPLAB = Recipe("vgg16_fcn32s"), Recipe("deeplabv3_resnet50")
 RECIPES = {
-    ("f22a", "A"): replace(A, reported=0.669958),
-    ("f22a", "B"): replace(DEEPLAB, reported=0.730315),
-    ("f22b", "A"): replace(A, reported=0.6927),
-    ("f22b", "B"): replace(Recipe("fcn_resnet101"), reported=0.7475),
-    ("f23", "A"): replace(A, pretrained=False, reported=0.4525),
-    ("f23", "B"): replace(DEEPLAB, reported=0.7042),
+    ("f22a", "A"): A,
+    ("f22a", "B"): DEEPLAB,
+    ("f22b", "A"): A,
+    ("f22b", "B"): Recipe("fcn_resnet101"),
+    ("f23", "A"): replace(A, pretrained=False),
+    ("f23", "B"): DEEPLAB,
     ("ours", "best"): Recipe(
         "resnet_fpn",
         epochs=48,
@@ -104,16 +100,11 @@ def recipe(report: str | None, model: str, quick: bool = False, changes: dict | 
     return replace(found, **(changes or {}))
 
 
-def tile_counts(args: argparse.Namespace) -> tuple[int | None, int | None]:
+def tile_counts(network: str, quick: bool) -> tuple[int | None, int | None]:
     """How many training and validation tiles a run uses: all, or the quick form's."""
-    return (QUICK[recipe(args.report, args.model).network][0], QUICK_VALIDATION) if args.quick else (None, None)
+    return (QUICK[network][0], QUICK_VALIDATION) if quick else (None, None)
 
 
-def run_folder(args: argparse.Namespace, data: str) -> Path:
-    """Where a training keeps its checkpoints."""
-    return training.run_folder(args, "p2-best" if args.model == "best" else f"p2-{args.report}-{args.model}", data)
-
-
-def train_command(args: argparse.Namespace) -> str:
-    """The command that makes the checkpoints that a figure with these arguments needs, for messages."""
-    return training.train_command("hw1/p2_seg_train.py", args)
+def run_folder(runtime: setup.Runtime, report: str | None, model: str, data: str, changed: dict) -> Path:
+    """Where the training of a report's model keeps its checkpoints."""
+    return training.run_folder(runtime, f"p2-{report}-{model}" if report else f"p2-{model}", data, changed)

@@ -39,18 +39,21 @@ from torch import Tensor
 from tqdm import tqdm
 
 from common import setup, training
-from common.augment import Symmetries
 from common.data import batches
 from hw1 import p2_items, p2_models, p2_recipes
+from hw1.p2_augment import Symmetries
 from hw1.p2_classes import CLASSES, SCORED, UNKNOWN
 from hw1.p2_data import Tiles, load_p2, shrink_labels
 from hw1.p2_recipes import Recipe
 
 
-def class_weights(labels: Tensor, power: float) -> Tensor:
-    """A weight for each of the seven classes: its share of the pixels to the power of -`power`, a pixel's mean weight 1; 0 for unknown."""
-    counts = torch.bincount(labels.flatten(), minlength=len(CLASSES)).double()
-    share = counts[:SCORED] / counts[:SCORED].sum()
+def class_weights(pixels: Tensor, power: float) -> Tensor:
+    """A weight for each of the seven classes, of which there are so many `pixels` (7,): its share to the power of -`power`; 0 for unknown.
+
+    A pixel's mean weight is 1.
+    """
+    counts = pixels[:SCORED].double()
+    share = counts / counts.sum()
     weight = torch.where(share > 0, share.clamp(min=1e-6) ** -power, 0.0)
     return F.pad(weight / (weight * share).sum(), (0, len(CLASSES) - SCORED)).float()
 
@@ -63,16 +66,18 @@ def segmentation_loss(outputs: Tensor | dict, target: Tensor, weight: Tensor, au
     return F.cross_entropy(outputs.float(), target, weight, ignore_index=UNKNOWN, reduction="sum") / target.numel()
 
 
-def train_epoch(model, optimiser, tiles: Tiles, weight: Tensor, recipe: Recipe, runtime: setup.Runtime, epoch: int, seed: int) -> dict:
+def train_epoch(model, optimiser, tiles: Tiles, recipe: Recipe, runtime: setup.Runtime, epoch: int) -> dict:
     """One pass over the training tiles, `epoch` counted from 0: mean loss over all processes and the last learning rate."""
     model.train()
-    setup.seed_everything(seed, epoch, setup.rank())  # dropout: each epoch can be repeated alone, which is what --resume needs
-    generator = torch.Generator().manual_seed(setup.mixed_seed(seed, epoch))
+    setup.seed_everything(runtime.seed, epoch, setup.rank())  # dropout: each epoch can be repeated alone, which is what --resume needs
+    generator = torch.Generator().manual_seed(setup.mixed_seed(runtime.seed, epoch))
     pipeline, turn, size = recipe.train_pipeline(epoch), Symmetries(), recipe.train_size(epoch)
+    weight = runtime.send(class_weights(tiles.pixels, recipe.class_weights))
     loss_sum, count, steps = torch.zeros((), device=runtime.device), 0, -(-len(tiles) // recipe.batch_size)
     walk = batches(len(tiles), recipe.batch_size, generator, turn.draws + pipeline.draws)
     for step, (index, u, share) in enumerate(tqdm(walk, f"epoch {epoch + 1}", steps, leave=False, disable=setup.rank() > 0 or None)):
-        training.set_lr(optimiser, recipe.lr * recipe.schedule(epoch + step / steps, recipe.epochs))
+        lr = recipe.lr * recipe.schedule(epoch + step / steps, recipe.epochs)
+        training.set_lr(optimiser, lr)
         both = runtime.send(torch.cat([tiles.images[index], tiles.labels[index, None]], 1))
         both = turn(both, u[:, : turn.draws])
         images, target = pipeline(both[:, :3], u[:, turn.draws :]), shrink_labels(both[:, 3], size).long()
@@ -84,33 +89,26 @@ def train_epoch(model, optimiser, tiles: Tiles, weight: Tensor, recipe: Recipe, 
         loss_sum += loss.detach() * len(index)
         count += len(index)
     loss_sum, count = setup.total(loss_sum, count)
-    return {"lr": optimiser.param_groups[0]["lr"], "train_loss": loss_sum / count}
-
-
-def train(model, recipe: Recipe, splits, folder: Path, settings: dict, runtime: setup.Runtime, args) -> list[dict]:
-    """Train all epochs, a log line and a complete checkpoint after each; returns the history, one dict an epoch."""
-    model = runtime.place(model)
-    optimiser, parallel = training.make_optimiser(model, recipe), setup.parallel(model, runtime)
-    weight = class_weights(splits.train.labels, recipe.class_weights).to(runtime.device)
-
-    def one_epoch(epoch: int) -> dict:
-        numbers = train_epoch(parallel, optimiser, splits.train, weight, recipe, runtime, epoch, args.seed)
-        return numbers | p2_models.evaluate(model, splits.validation, runtime)
-
-    return training.walk(recipe, model, optimiser, folder, settings, runtime, args.resume, one_epoch)
+    return {"lr": lr, "train_loss": loss_sum / count}
 
 
 def main(args: argparse.Namespace) -> dict:
     """Train one model and write its items; returns what run.json holds: the history, the kept epoch's numbers, settings, origin."""
-    recipe = p2_recipes.recipe(args.report, args.model, args.quick, training.changes(args))
+    changed = training.changes(args)
+    recipe = p2_recipes.recipe(args.report, args.model, args.quick, changed)
     runtime = setup.start(args)
-    weights = training.starting_weights(args, recipe)
-    splits = load_p2(args.data, recipe.image_size, *p2_recipes.tile_counts(args))
-    folder = setup.writable_folder(p2_recipes.run_folder(args, splits.name))
-    model = p2_models.build(recipe.network, weights)
-    settings = training.run_settings(recipe, weights, splits.describe(), runtime, args)
-    history = train(model, recipe, splits, folder, settings, runtime, args)
-    return p2_items.write(args, runtime, recipe, folder, {"history": history, "settings": settings}, splits.validation)
+    weights = training.starting_weights(args.weights, recipe, args.quick)
+    splits = load_p2(args.data, recipe.image_size, *p2_recipes.tile_counts(recipe.network, args.quick))
+    folder = p2_recipes.run_folder(runtime, args.report, args.model, splits.name, changed)
+    model = runtime.place(p2_models.build(recipe.network, weights))
+    optimiser, parallel = training.make_optimiser(model, recipe), setup.parallel(model, runtime)
+    run = training.Run(folder, recipe, training.run_settings(recipe, weights, splits.describe(), runtime), runtime)
+    for epoch in run.epochs(model, optimiser):
+        numbers = train_epoch(parallel, optimiser, splits.train, recipe, runtime, epoch.index)
+        epoch.record(**numbers, **p2_models.evaluate(model, splits.validation, runtime))
+    if args.model == "best":
+        return p2_items.write_best(run, splits.validation)
+    return p2_items.write_miou(run, args.report, args.model, changed)
 
 
 if __name__ == "__main__":
