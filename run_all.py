@@ -104,11 +104,11 @@ def choose(runs: list[Run], patterns: list[str]) -> list[int]:
     return sorted(chosen)
 
 
-def command_words(run: Run, args: argparse.Namespace) -> list[str]:
+def command_words(run: Run, full: bool, data: str | None, out: Path) -> list[str]:
     """A run's script and arguments. What others need is trained once, and the long form goes on where it stopped."""
     script, *words = run.command.split()
-    words += ["--quick"] * (not args.full) + ["--data", str(args.data)] * (args.data is not None) + ["--out", str(args.out)]
-    return [script, *words, *["--resume"] * bool(RESUMES.search(script) and (args.full or not run.asked))]
+    words += ["--quick"] * (not full) + ["--data", str(data)] * (data is not None) + ["--out", str(out)]
+    return [script, *words, *["--resume"] * bool(RESUMES.search(script) and (full or not run.asked))]
 
 
 def ready(runs: list[Run], chosen: list[int]) -> list[int]:
@@ -183,16 +183,16 @@ def stop(processes) -> None:
 # ---- all of them ----
 
 
-def run_all(runs: list[Run], chosen: list[int], args: argparse.Namespace) -> None:
-    """Run what is chosen, so many at a time, and say in a line how each has ended."""
-    jobs = args.jobs or (1 if args.full else cores())
+def run_all(runs: list[Run], commands: dict[int, list[str]], jobs: int, out: Path, verbose: bool) -> None:
+    """Run the `commands`, by the places of their runs, so many at a time, and say in a line how each has ended."""
     warm_up(max(1, cores() // jobs))
-    fork, logs, working, start = multiprocessing.get_context("fork"), cli.writable_folder(args.out / "logs"), {}, time.monotonic()
+    chosen = [runs[place] for place in commands]
+    fork, logs, working, start = multiprocessing.get_context("fork"), cli.writable_folder(out / "logs"), {}, time.monotonic()
     try:
         while True:
-            while len(working) < jobs and (places := ready(runs, chosen)):
+            while len(working) < jobs and (places := ready(runs, list(commands))):
                 run, log = runs[places[0]], logs / f"{log_name(runs[places[0]], runs)}.txt"
-                process = fork.Process(target=run_script, args=(command_words(run, args), None if args.verbose else log))
+                process = fork.Process(target=run_script, args=(commands[places[0]], None if verbose else log))
                 process.start()
                 run.state = "running"
                 working[process.sentinel] = run, process, log, time.monotonic()
@@ -202,14 +202,14 @@ def run_all(runs: list[Run], chosen: list[int], args: argparse.Namespace) -> Non
                 run, process, log, began = working.pop(sentinel)
                 process.join()
                 run.state = "failed" if process.exitcode else "done"
-                print(ended_line(run, [runs[place] for place in chosen], process.exitcode, time.monotonic() - began), flush=True)
-                if left := "" if args.full else remaining([runs[place] for place in chosen], time.monotonic() - start):
+                print(ended_line(run, chosen, process.exitcode, time.monotonic() - began), flush=True)
+                if left := remaining(chosen, time.monotonic() - start) if "--quick" in commands[runs.index(run)] else "":
                     print(left, end="\r" if sys.stdout.isatty() else "\n", flush=True)
-                if process.exitcode and not args.verbose:
+                if process.exitcode and not verbose:
                     print(log.read_text(encoding="utf-8", errors="replace").rstrip(), file=sys.stderr, flush=True)
     except KeyboardInterrupt:
         stop([process for _, process, _, _ in working.values()])
-        for folder in {args.out, *(args.out / "checkpoints").glob("**/")}:
+        for folder in {out, *(out / "checkpoints").glob("**/")}:
             cli.remove_leftovers(folder)
         raise
 
@@ -250,13 +250,13 @@ def table(chosen: list[Run], out: Path) -> str:
 def main(args: argparse.Namespace) -> None:
     """List, or run and sum up."""
     start, runs = time.monotonic(), all_runs(args.full)
-    chosen = choose(runs, args.only)
+    commands = {place: command_words(runs[place], args.full, args.data, args.out) for place in choose(runs, args.only)}
     if args.list or args.dry_run:
-        for run in (runs[place] for place in chosen):
-            print(f"{run.label:19} {run.command}" if args.list else shlex.join(["python", *command_words(run, args)]))
+        for place, words in commands.items():
+            print(f"{runs[place].label:19} {runs[place].command}" if args.list else shlex.join(["python", *words]))
         return
-    run_all(runs, chosen, args)
-    chosen_runs = [runs[place] for place in chosen]
+    run_all(runs, commands, args.jobs or (1 if args.full else cores()), args.out, args.verbose)
+    chosen_runs = [runs[place] for place in commands]
     print(table(chosen_runs, args.out))
     print(f"{time.monotonic() - start:.0f} s on {cores()} cores; a matrix product of 2,048 in fp32 reaches {speed():.0f} GFLOP/s on one")
     print(f"the results page: {page.build(args.out)}", flush=True)

@@ -74,10 +74,9 @@ def dithered(colours: Image.Image, palette: Image.Image) -> Image.Image:
     return Image.fromarray(dots).quantize(256, dither=Image.Dither.NONE)
 
 
-def save_gif(frames: list[np.ndarray], path: Path) -> None:
-    """Write frames, uint8 (H, W, 3), a second each, as an endless GIF, whole or not at all."""
-    with replacing(path) as temporary:
-        temporary.write_bytes(imageio.imwrite("<bytes>", frames, extension=".gif", duration=1000, loop=0))
+def gif(frames: list[np.ndarray]) -> bytes:
+    """Frames, uint8 (H, W, 3), a second each, as an endless GIF's content."""
+    return imageio.imwrite("<bytes>", frames, extension=".gif", duration=1000, loop=0)
 
 
 def class_styles(count: int) -> list[dict]:

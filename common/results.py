@@ -67,16 +67,14 @@ def write_result(
     title: str,
     *,
     figures: dict | None = None,
-    animations: dict | None = None,
     extras: dict[str, bytes] | None = None,
     missing: dict[str, str] | None = None,
     **fields,
 ) -> dict:
     """Write an item's figures and its JSON to `runtime.out`; returns the JSON's content.
 
-    `figures` maps a suffix ('' or '-B') to a matplotlib figure, saved as <key>-<item><suffix>.png; `animations` one to the frames of a
-    GIF, uint8 arrays (H, W, 3); `extras` one to a file's content, as figures.points and figures.stages give them. `fields` are the further
-    entries: reported, reproduced, claims (a list of {"claim", "holds"}), data, settings, weights, and of a table the `rows` that
+    `figures` maps a suffix ('' or '-B') to a matplotlib figure, saved as <key>-<item><suffix>.png, and one that ends in .gif to a GIF's
+    content; `extras` one to a further file's content, as figures.points and figures.stages give them. `fields` are the further entries: reported, reproduced, claims (a list of {"claim", "holds"}), data, settings, weights, and of a table the `rows` that
     `best_rows` gave, from which the others were made. A number that is not finite is null; `missing` says why, by number.
 
     A quick or changed run's result never takes the place of a full one, nor synthetic data's that of real data's: what is there is kept,
@@ -89,9 +87,8 @@ def write_result(
     if lacking := broken | (missing or {}):
         content["missing"] = lacking
         print(f"note: {item} lacks {', '.join(f'{label} ({why})' for label, why in lacking.items())}", file=sys.stderr)
-    drawn = {f"{path.stem}{suffix}.png": figure for suffix, figure in (figures or {}).items()}
-    moving = {f"{path.stem}{suffix}.gif": frames for suffix, frames in (animations or {}).items()}
-    content["files"] = [*drawn, *moving]
+    drawn = {f"{path.stem}{suffix}" + ".png" * (".gif" not in suffix): figure for suffix, figure in (figures or {}).items()}
+    content["files"] = list(drawn)
     if extras:
         content["extras"] = [path.stem + suffix for suffix in extras]
     content["headline"] = items.headline(item, content)
@@ -103,12 +100,12 @@ def write_result(
     if len({data_digest(content), data_digest(there), None}) > 2:
         print(f"note: {path} held a result of other data ({data_digest(there)}, now {data_digest(content)})", file=sys.stderr)
     for name, figure in drawn.items():
-        drawing.save(figure, path.with_name(name))
-    for name, frames in moving.items():
-        drawing.save_gif(frames, path.with_name(name))
-    for suffix, inside in (extras or {}).items():
-        with replacing(path.with_name(path.stem + suffix)) as temporary:
-            temporary.write_bytes(inside)
+        if not isinstance(figure, bytes):
+            drawing.save(figure, path.with_name(name))
+    inside = {name: figure for name, figure in drawn.items() if isinstance(figure, bytes)}
+    for name, file in (inside | {path.stem + suffix: file for suffix, file in (extras or {}).items()}).items():
+        with replacing(path.with_name(name)) as temporary:
+            temporary.write_bytes(file)
     write_json(path, content)
     print(f"wrote {path}", flush=True)
     return content

@@ -30,8 +30,8 @@ def draw(stages: list[Stage], title: str) -> Figure:
     right, edge = 5.5 if blocks else 8.5, figures.PAGE_WIDTH - 0.25
     tops, bottom = _draw_column(axes, stages, x, right - x)
     top = tops[[bool(stage.steps) for stage in stages].index(True)] if len(blocks) == 1 else TOP
-    for stage, steps, notes in blocks:
-        top = _draw_block(axes, stage, steps, notes, right + 0.3, top, edge - right - 0.3) + GAP
+    for block in blocks:
+        top = _draw_block(axes, block, right + 0.3, top, edge - right - 0.3) + GAP
     total = sum(stage.parameters for stage in stages)
     axes.text(figures.PAGE_WIDTH / 2, 0.3, f"{title}: {total:,} parameters", size=12, weight="bold", ha="center", va="center")
     height = max(bottom, top - GAP) + 0.2
@@ -67,14 +67,15 @@ def _draw_stage(axes: Axes, stage: Stage, x: float, top: float, width: float) ->
     right = [words for words in (*(_output_words(shape, key) for key, shape in outputs), parameters) if words]
     left = [stage.name, *_wrap(stage.text, width - 1.6)]
     bottom = top + 2 * PAD + LINE * max(len(left), len(right)) - 0.03
-    _box(axes, x, top, width, bottom - top, stage.kind)
+    _box(axes, (x, top, width, bottom - top), stage.kind)
     _write(axes, left, x + PAD, top + PAD, bold=1)
     _write(axes, right, x + width - PAD, top + PAD, ha="right")
     return bottom
 
 
-def _draw_block(axes: Axes, stage: Stage, steps: list[Step], notes: list[str], x: float, top: float, width: float) -> float:
-    """A frame with the rows of a block, its shortcuts on the right; returns its lower edge."""
+def _draw_block(axes: Axes, block: tuple[Stage, list[Step], list[str]], x: float, top: float, width: float) -> float:
+    """A frame with the rows of a block as `merged` gives it, its shortcuts on the right; returns its lower edge."""
+    stage, steps, notes = block
     later = " (the last of a stage)" * any("first block" in note for note in notes)
     lines = [f"Inside {stage.block}{later}", *(line for note in [SAYS[stage.kind], *notes] for line in _wrap(note, width - 0.2))]
     _write(axes, lines, x + PAD, top + PAD, bold=1)
@@ -86,7 +87,7 @@ def _draw_block(axes: Axes, stage: Stage, steps: list[Step], notes: list[str], x
     if dense:
         _arrow(axes, (middle, start + GAP / 2), (lane, start + GAP / 2), (lane, end), dashed=True)
         _beside(axes, ["earlier results", "go on to", "later layers"], lane, (start + end) / 2)
-    _box(axes, x, top, width, end + PAD - top, stage.kind, fill=False)
+    _box(axes, (x, top, width, end + PAD - top), stage.kind, fill=False)
     return end + PAD
 
 
@@ -115,7 +116,7 @@ def _draw_step(axes: Axes, step: Step, x: float, top: float, width: float) -> fl
         return top + 0.24
     lines = _wrap(step.words(), width - 0.16)
     bottom = top + 0.1 + LINE * len(lines)
-    _box(axes, x, top, width, bottom - top, step.family)
+    _box(axes, (x, top, width, bottom - top), step.family)
     _write(axes, lines, x + width / 2, top + 0.05, ha="center")
     return bottom
 
@@ -124,13 +125,14 @@ def _beside(axes: Axes, lines: list[str], lane: float, middle: float, kind: str 
     """Text on a line beside the main way, in a box if it names layers."""
     height = LINE * len(lines) + 0.1
     if kind:
-        _box(axes, lane - 0.56, middle - height / 2, 1.12, height, kind)
+        _box(axes, (lane - 0.56, middle - height / 2, 1.12, height), kind)
     else:
         axes.add_patch(Rectangle((lane - 0.5, middle - height / 2), 1.0, height, fc="white", ec="none", zorder=2))
     _write(axes, lines, lane, middle - height / 2 + 0.05, ha="center")
 
 
-def _box(axes: Axes, x: float, top: float, width: float, height: float, kind: str, fill: bool = True) -> None:
+def _box(axes: Axes, place: tuple[float, float, float, float], kind: str, fill: bool = True) -> None:
+    x, top, width, height = place
     hue = to_rgb(figures.OKABE_ITO[HUES[kind]] if kind in HUES else "#777777")
     tint = [1 - 0.2 * (1 - part) for part in hue] if fill else "none"
     style = "round,pad=0,rounding_size=0.06"

@@ -41,7 +41,7 @@ if __name__ == "__main__":
 
 import numpy as np
 
-from common import items, results, setup, training
+from common import figures, items, results, setup, training
 from common.data import locate
 from common.files import digest
 from common.page import TRAINED_ON
@@ -98,14 +98,14 @@ def main(args: argparse.Namespace) -> dict:
         on_its_own, on_the_other, by_chance = on_shapes.values()
         claims.append(item.claim("on_shape", on_its_own > max(on_the_other, by_chance)))
     shown = {"" if args.image else f"-{path.stem}": parts for path, *parts in list(zip(files, images, words, maps, strict=True))[:SHOWN]}
+    moving = {f"{suffix}.gif": figures.gif(p2_maps.frames(*parts)) for suffix, parts in shown.items() if args.gif}
     spelt = {path.stem: pieces.text(caption.tokens) for path, caption in zip(files[:SHOWN], captions, strict=False)}
     data = {"name": name, "digest of the pictures": digest([path.name for path in files])}
     return results.write_result(
         runtime,
         f"{item.name}-{args.image.stem}" if args.image else item.name,
         item.title + ", training pictures" * (args.split == "train" and not args.image),
-        figures={suffix: p2_maps.draw(*parts) for suffix, parts in shown.items()},
-        animations={suffix: p2_maps.frames(*parts) for suffix, parts in shown.items()} if args.gif else None,
+        figures={suffix: p2_maps.draw(*parts) for suffix, parts in shown.items()} | moving,
         reported=item.reported,
         reproduced={"captions": spelt} | on_shapes | measured,
         claims=claims,
