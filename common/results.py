@@ -74,8 +74,9 @@ def write_result(
     """Write an item's figures and its JSON to `runtime.out`; returns the JSON's content.
 
     `figures` maps a suffix ('' or '-B') to a matplotlib figure, saved as <key>-<item><suffix>.png, and one that ends in .gif to a GIF's
-    content; `extras` one to a further file's content, as figures.points and figures.stages give them. `fields` are the further entries: reported, reproduced, claims (a list of {"claim", "holds"}), data, settings, weights, and of a table the `rows` that
-    `best_rows` gave, from which the others were made. A number that is not finite is null; `missing` says why, by number.
+    content; `extras` one to a further file's content, as figures.points and figures.stages give them. `fields` are the further entries:
+    reported, reproduced, claims (a list of {"claim", "holds"}), data, settings, weights, and of a table the `rows` that `best_rows` gave,
+    from which the others were made. A number that is not finite is null; `missing` says why, by number.
 
     A quick or changed run's result never takes the place of a full one, nor synthetic data's that of real data's: what is there is kept,
     and a line on stderr says so. A table of the same data is always written: its rows were chosen one by one.
