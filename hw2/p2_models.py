@@ -16,7 +16,7 @@ class LeNet(nn.Module):
 
     def __init__(self, residual: bool = False, classes: int = len(CLASSES)):
         super().__init__()
-        self.block1, self.block2, self.block3 = map(AddedInput if residual else no_residual_block, (3, 6, 16))
+        self.block1, self.block2, self.block3 = map(SkipBlock if residual else plain_block, (3, 6, 16))
         self.conv1, self.conv2 = nn.Conv2d(3, 6, 5), nn.Conv2d(6, 16, 5)
         self.fc1, self.fc2, self.fc3 = nn.Linear(400, 120), nn.Linear(120, 84), nn.Linear(84, classes)
 
@@ -27,12 +27,12 @@ class LeNet(nn.Module):
         return self.fc3(F.relu(self.fc2(F.relu(self.fc1(x)))))
 
 
-def no_residual_block(channels: int) -> nn.Sequential:
+def plain_block(channels: int) -> nn.Sequential:
     """3x3 convolution, batch norm, ReLU, as many channels out as in."""
     return nn.Sequential(nn.Conv2d(channels, channels, 3, padding=1), nn.BatchNorm2d(channels), nn.ReLU())
 
 
-class AddedInput(nn.Module):
+class SkipBlock(nn.Module):
     """cv22's residual block: 3x3 convolution, batch norm, addition of the input, a second batch norm, ReLU."""
 
     def __init__(self, channels: int):

@@ -83,7 +83,7 @@ def test_lenet_and_the_residual_net_differ_in_the_blocks():
 
 def test_blocks_by_hand():
     x, norms = torch.randn(2, 6, 5, 5), [torch.rand(4, 6) + 0.1 for _ in range(2)]
-    plain, residual = p2_models.no_residual_block(6), p2_models.AddedInput(6)
+    plain, residual = p2_models.plain_block(6), p2_models.SkipBlock(6)
 
     def fill(norm, values):
         for tensor, value in zip((norm.weight.data, norm.bias.data, norm.running_mean, norm.running_var), values, strict=True):
