@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from common import classification, setup, training
+from common.cli import replacing
 from common.data import Labelled, Splits
 from common.feed import resident
 from hw2 import p2_models, p2_tables
@@ -107,7 +108,7 @@ def clean(splits: Splits, probability: Tensor, path: Path) -> Splits:
 def write_dropped(path: Path, names: list[str]) -> None:
     """The names of the images dropped, a csv that hw1/p3_ssl_pretrain.py leaves out too."""
     setup.writable_folder(path.parent)
-    with setup.replacing(path) as temporary:
+    with replacing(path) as temporary:
         temporary.write_text("\n".join(["filename", *sorted(names)]) + "\n", encoding="utf-8", errors="surrogateescape")
 
 
