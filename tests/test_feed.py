@@ -73,7 +73,7 @@ def test_a_training_does_not_depend_on_the_workers():
         torch.manual_seed(0)
         model = p2_models.build("lenet")
         optimiser = training.make_optimiser(model, recipe)
-        numbers = classification.train_epoch(model, optimiser, split, recipe, runtime(workers), 0, 0)
+        numbers = classification.train_epoch(model, optimiser, split, recipe, runtime(workers), 0)
         found.append((numbers, classification.evaluate(model, split, Pipeline(Resize(25), Normalise()), 5, runtime(workers))))
     assert found[0] == found[1]
 

@@ -365,7 +365,7 @@ def test_readme_table(tmp_path):
     assert len(rows) == len(ITEMS) + 1
     assert "| [f22a 1.2](docs/index.html#f22a-1.2) | Top-1 accuracy | 0.5544 → 0.5601 | full run |" in rows
     assert "| [f22a 1.10](docs/index.html#f22a-1.10) | a \\| &lt;b&gt; | — | quick run, not run: model B / epoch 1 |" in rows
-    assert "| [f22a 1.4](docs/index.html#f22a-1.4) | model B's implementation, against A | — | not run |" in rows
+    assert "| [f22a 1.4](docs/index.html#f22a-1.4) | model B's implementation, against A | 200 epochs → not run | not run |" in rows
     page.write_readme(readme, tmp_path)
     assert readme.read_text() == first
 
