@@ -17,7 +17,7 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
 from common import locks, setup
-from common.checkpoints import load_checkpoint, load_weights, save_checkpoint
+from common.checkpoints import load_checkpoint, load_checkpoint_for_all, load_weights, save_checkpoint
 from common.files import named
 
 Schedule = Callable[[float, int], float]
@@ -319,7 +319,7 @@ class Run:
             self.history = setup.from_rank_zero(lambda: start_over(self.folder, self.settings))
         network = average.module if average else model
         if self.history:  # the run may have been killed after last.pth and before the others
-            self._keep(network)
+            self._keep(network, again=True)
         for index in range(len(self.history), self.recipe.epochs):
             epoch, start = Epoch(index), time.monotonic()
             yield epoch
@@ -342,9 +342,19 @@ class Run:
     def _state(self, network: nn.Module) -> dict:
         return {"model": network.state_dict(), "epoch": len(self.history), "history": self.history, "settings": self.settings}
 
-    def _keep(self, network: nn.Module) -> None:
-        """Write the last epoch as epoch-NNN.pth if the recipe keeps it, and as best.pth if it is the best of the history."""
-        if len(self.history) in self.recipe.kept_epochs():
-            save_checkpoint(self.folder / f"epoch-{len(self.history):03d}.pth", self._state(network))
-        if self.kept is self.history[-1]:
-            save_checkpoint(self.folder / "best.pth", self._state(network))
+    def _keep(self, network: nn.Module, again: bool = False) -> None:
+        """Write the last epoch as epoch-NNN.pth if the recipe keeps it, and as best.pth if it is the best of the history.
+
+        `again`: a file that holds this epoch is left alone, as later stages know it by its content.
+        """
+        number = len(self.history)
+        names = [f"epoch-{number:03d}.pth"] * (number in self.recipe.kept_epochs()) + ["best.pth"] * (self.kept is self.history[-1])
+        for name in names:
+            if not (again and self._holds(name)):
+                save_checkpoint(self.folder / name, self._state(network))
+
+    def _holds(self, name: str) -> bool:
+        """Whether a file of the run's folder is of its last epoch."""
+        with contextlib.suppress(setup.UsageError):  # missing or damaged
+            return load_checkpoint_for_all(self.folder / name, "").get("history") == self.history
+        return False

@@ -266,6 +266,18 @@ def test_a_stage_whose_start_was_made_anew_starts_over(tmp_path, capsys):
         walk(tmp_path / key, {key: "one", "lr": 1})
 
 
+def test_a_second_resume_leaves_the_kept_network_as_later_stages_know_it(tmp_path):
+    walk(tmp_path, {})
+    before = file_digest(tmp_path / "best.pth")
+    torch.save(torch.load(tmp_path / "best.pth", weights_only=True) | {"more": 1}, tmp_path / "best.pth")
+    other = file_digest(tmp_path / "best.pth")
+    walk(tmp_path, {})
+    assert file_digest(tmp_path / "best.pth") == other != before
+    (tmp_path / "best.pth").unlink()
+    walk(tmp_path, {})
+    assert checkpoints.load_checkpoint(tmp_path / "best.pth", "")["epoch"] == 2
+
+
 def test_what_a_network_made_is_made_once(tmp_path):
     made = p2_tables.made_once(tmp_path / "a.pth", [{"epoch": 1}], 2, lambda: torch.ones(2))
     again = p2_tables.made_once(tmp_path / "a.pth", [{"epoch": 1}], 2, lambda: torch.zeros(2))
