@@ -126,12 +126,12 @@ def headline(item: str, content: dict) -> str:
     if places is not None:
         places = min(4, max(places, 3 if abs(reported) < 1 else 1))
     shown = [number(value, places) for value in (reported, ours) if value is not None]
-    if ours is None:
-        shown.append("—" if content else "not run")
     word = in_words(item, path.split(" / ")[-1])
     if isinstance(reported if ours is None else ours, int):  # a count: the word is its unit
-        return f"{' → '.join(shown)} {word}"
-    return " → ".join(shown) if reported is not None else f"{word} {shown[0]}"
+        shown[-1] += f" {word}"
+    if ours is None:
+        shown.append("—" if content else "not run")
+    return " → ".join(shown) if reported is not None or isinstance(ours, int) else f"{word} {shown[0]}"
 
 
 # ---- results ----

@@ -15,7 +15,7 @@ from pathlib import Path
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 
-from common import cli, results, training
+from common import cli
 from hw1 import arguments
 
 REPORTED = {"A": 0.3251, "B": 0.4507, "C": 0.4360, "D": 0.3325, "E": 0.2980}
@@ -39,7 +39,7 @@ if __name__ == "__main__":
 
 import torch
 
-from common import classification, figures, setup
+from common import classification, figures, results, setup, training
 from common.augment import Normalise, Pipeline
 from common.data import Labelled, Splits
 from hw1 import p3_backbones, p3_data, p3_models, p3_recipes

@@ -16,7 +16,7 @@ from pathlib import Path
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 
-from common import checkpoints, cli, results, training
+from common import cli
 from hw1 import arguments
 
 
@@ -43,7 +43,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from common import classification, figures, setup
+from common import checkpoints, classification, figures, results, setup, training
 from common.augment import Normalise, Pipeline, beside
 from common.data import Labelled, Splits, batches
 from hw1 import byol, p3_data, p3_models, p3_recipes

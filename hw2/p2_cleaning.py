@@ -22,7 +22,7 @@ from pathlib import Path
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 
-from common import cli, results, training
+from common import cli
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -39,7 +39,7 @@ if __name__ == "__main__":
 
 from torch import Tensor
 
-from common import figures, items, setup
+from common import figures, items, results, setup, training
 from common.data import Labelled
 from common.results import beats
 from hw2 import p2_suspects, p2_tables

@@ -13,7 +13,7 @@ from pathlib import Path
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 
-from common import checkpoints, cli
+from common import cli
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -31,7 +31,7 @@ import torch
 from torch import Tensor
 from torchvision.models.vision_transformer import VisionTransformer
 
-from common import grading, setup
+from common import checkpoints, grading, setup
 from common.augment import NORMALISE
 from hw3 import p1_models
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 
-from common import cli, items, results, training
+from common import cli
 from hw3 import arguments
 
 
@@ -35,7 +35,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 if __name__ == "__main__":
     ARGS = parse_args()  # before torch is imported: --help and a wrong argument answer at once
 
-from common import classification, setup
+from common import classification, items, results, setup, training
 from common.feed import resident
 from common.files import file_digest
 from hw3 import p1_models, p1_recipes

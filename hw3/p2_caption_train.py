@@ -15,7 +15,7 @@ from pathlib import Path
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 
-from common import checkpoints, cli, items, training
+from common import cli
 from hw3 import arguments
 
 
@@ -38,7 +38,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from tqdm import tqdm
 
-from common import results, setup
+from common import checkpoints, items, results, setup, training
 from common.data import batches, shares
 from common.files import named
 from hw3 import catr, p2_models, p2_recipes

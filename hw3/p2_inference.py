@@ -12,7 +12,7 @@ from pathlib import Path
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 
-from common import checkpoints, cli
+from common import cli
 from hw3 import arguments
 
 
@@ -31,7 +31,7 @@ if __name__ == "__main__":
 
 from tqdm import tqdm
 
-from common import figures, grading, setup
+from common import checkpoints, figures, grading, setup
 from common.data import LARGE_PIXELS, read_image
 from common.files import image_files, refuse
 from hw3 import catr, p2_maps, p2_models

@@ -8,8 +8,8 @@ from matplotlib.patches import FancyBboxPatch
 from torch import nn
 from torchvision import models
 
-from common import architecture, diagram, figures, tracing
-from hw1 import p1_architecture
+from common import figures
+from hw1 import architecture, diagram, p1_architecture, tracing
 
 
 class Residual(nn.Module):

@@ -12,7 +12,6 @@ from common.augment import (
     Cutout,
     Flip,
     GaussianBlur,
-    Grayscale,
     Normalise,
     PerImage,
     Pipeline,
@@ -20,9 +19,9 @@ from common.augment import (
     Resize,
     ResizedCrop,
     Rotate,
-    Sometimes,
-    Symmetries,
 )
+from hw1.p2_augment import Symmetries
+from hw1.p3_augment import Grayscale, Sometimes
 
 IMAGES = torch.randint(0, 256, (6, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
 U = torch.rand(6, 8, generator=torch.Generator().manual_seed(1))

@@ -6,10 +6,11 @@ import pytest
 import torch
 
 from common import classification, setup, training
-from common.augment import AutoAugment, Crop, Flip, Normalise, PerImage, Pipeline, Resize, Sometimes
+from common.augment import AutoAugment, Crop, Flip, Normalise, PerImage, Pipeline, Resize
 from common.data import Labelled, batches
 from common.feed import feed
 from hw1 import p1_recipes
+from hw1.p3_augment import Sometimes
 from hw2 import p2_models, p2_recipes
 from hw2.p2_transforms import ByPart
 from hw3 import p1_recipes as vit_recipes
@@ -72,7 +73,7 @@ def test_a_training_does_not_depend_on_the_workers():
         torch.manual_seed(0)
         model = p2_models.build("lenet")
         optimiser = training.make_optimiser(model, recipe)
-        numbers = classification.train_epoch(model, optimiser, split, recipe, runtime(workers), 0, 0)
+        numbers = classification.train_epoch(model, optimiser, split, recipe, runtime(workers), 0)
         found.append((numbers, classification.evaluate(model, split, Pipeline(Resize(25), Normalise()), 5, runtime(workers))))
     assert found[0] == found[1]
 

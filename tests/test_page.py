@@ -128,9 +128,11 @@ def test_headlines(item, content, shown):
 
 def test_every_item_with_numbers_has_a_headline():
     assert [item.name for item in ITEMS if not item.headline] == []
-    for name, content in ((content["item"], content) for content in items.read_results(page.KEPT)[0].values()):
+    committed = {content["item"]: content for content in items.read_results(page.KEPT)[0].values()}
+    for name, content in committed.items():
         assert re.search(r"\d", items.headline(name, content)), name
-    assert all(path in dict(items.flat(item.reported)) for item in ITEMS if isinstance(item.reported, dict) for path in [item.headline])
+    to_run = [item for item in ITEMS if re.search(r"\d", str(item.reported)) and item.name not in committed]
+    assert to_run and [item.name for item in to_run if item.headline not in dict(items.flat(item.reported))] == []
 
 
 def test_numbers_stand_side_by_side(tmp_path):
@@ -363,7 +365,7 @@ def test_readme_table(tmp_path):
     assert len(rows) == len(ITEMS) + 1
     assert "| [f22a 1.2](docs/index.html#f22a-1.2) | Top-1 accuracy | 0.5544 → 0.5601 | full run |" in rows
     assert "| [f22a 1.10](docs/index.html#f22a-1.10) | a \\| &lt;b&gt; | — | quick run, not run: model B / epoch 1 |" in rows
-    assert "| [f22a 1.4](docs/index.html#f22a-1.4) | model B's implementation, against A | — | not run |" in rows
+    assert "| [f22a 1.4](docs/index.html#f22a-1.4) | model B's implementation, against A | 200 epochs → not run | not run |" in rows
     page.write_readme(readme, tmp_path)
     assert readme.read_text() == first
 
