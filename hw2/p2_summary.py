@@ -55,10 +55,11 @@ def as_text(rows: list[list[str]]) -> str:
 def draw(rows: list[list[str]], title: str):
     """The table in as many columns as it needs, monospaced."""
     parts = [rows[start : start + SHOWN] for start in range(0, len(rows), SHOWN)]
-    figure, grid = figures.new_figure(1, len(parts), height=0.4 + 0.145 * (1 + min(len(rows), SHOWN)))
+    size, line = (5.6, 0.103) if len(parts) > 2 else (8, 0.145)  # points, and inches a row
+    figure, grid = figures.new_figure(1, len(parts), height=0.4 + line * (1 + min(len(rows), SHOWN)))
     for axes, part in zip(grid[0], parts, strict=True):
         axes.axis("off")
-        axes.text(0, 1, as_text(part), family="monospace", size=5.6 if len(parts) > 2 else 8, va="top", transform=axes.transAxes)
+        axes.text(0, 1, as_text(part), family="monospace", size=size, va="top", transform=axes.transAxes)
     figure.suptitle(title)
     return figure
 
