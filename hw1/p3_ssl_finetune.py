@@ -111,8 +111,8 @@ def prepare(path: Path | None, recipe, splits: Splits, classes: int, runtime: se
 
 
 def row(setting: str, histories: dict[int, list[dict]], choice: Choice, runtime: setup.Runtime) -> dict:
-    """What the item keeps of one setting's runs, their histories by seed: their accuracies, where they come from, and what they do otherwise
-    than p3_recipes has it for the course's data.
+    """What the item keeps of one setting's runs: their accuracies, where they come from, and what they do otherwise than p3_recipes has it
+    for the course's data. `histories` are the runs' by seed.
     """
     full, kind = RECIPES[setting], p3_backbones.KINDS[setting]
     recipe = p3_recipes.adapt(full, choice, runtime.quick)
