@@ -1,30 +1,35 @@
 """Which backbone each setting of item 2.2 starts from, and where its file is: from p3_ssl_pretrain.py, the course or the user."""
 
-import argparse
 import contextlib
-import shlex
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
 from common import checkpoints, results, setup, training
 from hw1 import p3_data, p3_models, p3_recipes
+from hw1.p3_recipes import Choice
 
 KINDS = {"A": "none", "B": "sl", "C": "ssl", "D": "sl", "E": "ssl"}  # supervised, self-supervised
 
 
 @setup.on_rank_zero
-def file_of(args: argparse.Namespace, source: p3_data.Source, setting: str) -> Path | None:
+def file_of(setting: str, choice: Choice, runtime: setup.Runtime) -> Path | None:
     """The file with the setting's backbone, None for A. Raises UsageError that says how to make it if it is missing."""
-    kind = KINDS[setting]
+    kind, source = KINDS[setting], choice.source
     if kind == "none":
         return None
-    given, course = getattr(args, kind), source.folder / "pretrain_model_SL.pt"
-    own = argparse.Namespace(**vars(args) | dict.fromkeys(training.OPTIONS) | {"seed": 0, "image_size": args.image_size})
-    path = p3_recipes.run_folder(own, "byol" if kind == "ssl" else "supervised", source) / "backbone.pth"
-    if given or (kind == "sl" and course.exists() and not args.quick):
+    given, course = choice.files.get(kind), source.folder / "pretrain_model_SL.pt"
+    first = replace(runtime, seed=0)  # one pre-training, whatever the fine-tuning's seeds, and by its recipe's values
+    size = {name: value for name, value in choice.changes.items() if name == "image_size"}
+    path = p3_recipes.run_folder(first, "byol" if kind == "ssl" else "supervised", replace(choice, changes=size)) / "backbone.pth"
+    if given or (kind == "sl" and course.exists() and not runtime.quick):
         path = given or course
-    remedy = f"make it with {command_for(args, kind)}, or name a file with --{kind}"
+    words = ["hw1/p3_ssl_pretrain.py"] + ["--supervised"] * (kind == "sl")
+    options = {"--backbone": choice.backbone, "--image-size": size.get("image_size")}
+    options["--data-dir"] = source.folder if source.by_data_dir else None
+    words += [word for name, value in options.items() if value is not None for word in (name, str(value))]
+    remedy = f"make it with {training.train_command(first, *words)}, or name a file with --{kind}"
     if not path.is_file():
         raise setup.UsageError(f"no backbone {path} for setting {setting}; {remedy}")
     made_of = results.read_json(path.with_name("backbone.json")).get("settings", {}).get("data", {}).get("digest of the unlabelled")
@@ -34,20 +39,12 @@ def file_of(args: argparse.Namespace, source: p3_data.Source, setting: str) -> P
 
 
 @setup.on_rank_zero
-def is_there(args: argparse.Namespace, source: p3_data.Source, setting: str) -> bool:
+def is_there(setting: str, choice: Choice, runtime: setup.Runtime) -> bool:
     """Whether the setting's backbone is there, or it needs none."""
     with contextlib.suppress(setup.UsageError):
-        file_of(args, source, setting)
+        file_of(setting, choice, runtime)
         return True
     return False
-
-
-def command_for(args: argparse.Namespace, kind: str) -> str:
-    """The command that makes a missing backbone for these arguments."""
-    words = ["python", "hw1/p3_ssl_pretrain.py"] + ["--supervised"] * (kind == "sl") + ["--quick"] * args.quick
-    for name in ("backbone", "image_size", "data", "data_dir"):
-        words += [f"--{name.replace('_', '-')}", str(getattr(args, name))] * (getattr(args, name) is not None)
-    return shlex.join(words + ["--out", str(args.out)] * (args.out != setup.DEFAULT_OUT))
 
 
 def load(path: Path | None, recipe) -> tuple[torch.nn.Module, int]:

@@ -5,7 +5,6 @@ missing but the other problems' data are there, these stand in: hw2's unlabelled
 pre-training), and for Office-Home p1_data, its training images cut to as many as Office-Home has.
 """
 
-import argparse
 import contextlib
 import csv
 from collections import Counter
@@ -15,22 +14,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from common.data import (
-    CIFAR_SIZE,
-    Labelled,
-    Splits,
-    decode_folder,
-    fitted,
-    image_files,
-    load_annotations,
-    load_p1,
-    locate,
-    read_image,
-    refuse,
-)
-from common.files import digest, file_digest, listed_files, read_csv, system_name, whole_number
+from common.data import CIFAR_SIZE, Labelled, Splits, decode_folder, fitted, load_annotations, locate, read_image
+from common.files import digest, file_digest, image_files, listed_files, read_csv, refuse, system_name, whole_number
 from common.setup import ROOT, UsageError, from_rank_zero, log, on_rank_zero
 from hw1 import p3_synthetic
+from hw1.p1_data import load_p1
 
 LAYOUT = "hw1_data/p3_data"
 CIFAR, P1 = "hw2_data/p2_data", "hw1_data/p1_data"
@@ -43,24 +31,28 @@ COLUMNS = ("id", "filename", "label")
 
 @dataclass(frozen=True)
 class Source:
-    """Where images come from: `name` as results say it, `folder` with mini/ and office/, or for the stand-ins with hw1_data/, hw2_data/."""
+    """Where images come from: `name` as results say it, `folder` with mini/ and office/, or for the stand-ins with hw1_data/, hw2_data/.
+
+    `by_data_dir`: whether `--data-dir` named the folder.
+    """
 
     name: str
     folder: Path
+    by_data_dir: bool = False
 
 
-def find(args: argparse.Namespace) -> Source:
+def find(data: str | None, data_dir: Path | None) -> Source:
     """`--data-dir`, or p3_data below `--data`, or stand-ins. Raises UsageError if what the user named holds nothing of this."""
-    if args.data_dir:
-        if not (args.data_dir / "office").is_dir():
-            raise UsageError(f"--data-dir {args.data_dir} has no folder office; name the folder that holds mini/ and office/")
-        return Source("p3_data", args.data_dir)
-    data = Path(args.data or ROOT / "data")
-    has = from_rank_zero(lambda: {layout for layout in (LAYOUT, CIFAR, P1) if (data / layout).exists()})
-    if args.data != "synthetic" and has == {CIFAR, P1}:
-        log(f"data: no {LAYOUT} in {data}: using hw2's p2_data and hw1's p1_data in its place")
-        return Source(STAND_INS, data)
-    folder, name = locate(args.data, LAYOUT, p3_synthetic.draw_p3)
+    if data_dir:
+        if not (data_dir / "office").is_dir():
+            raise UsageError(f"--data-dir {data_dir} has no folder office; name the folder that holds mini/ and office/")
+        return Source("p3_data", data_dir, by_data_dir=True)
+    top = Path(data or ROOT / "data")
+    has = from_rank_zero(lambda: {layout for layout in (LAYOUT, CIFAR, P1) if (top / layout).exists()})
+    if data != "synthetic" and has == {CIFAR, P1}:
+        log(f"data: no {LAYOUT} in {top}: using hw2's p2_data and hw1's p1_data in its place")
+        return Source(STAND_INS, top)
+    folder, name = locate(data, LAYOUT, p3_synthetic.draw_p3)
     return Source(name, folder)
 
 

@@ -8,7 +8,8 @@ from torch import Tensor, nn
 from torchvision import models
 
 from common.augment import Normalise, Pipeline
-from common.setup import Runtime, UsageError, load_weights, shared
+from common.checkpoints import load_weights
+from common.setup import Runtime, UsageError, shared
 from hw1.p1_models import head_name, last_linear
 
 SMALL = 64  # pixels: up to here a ResNet's stem is a 3x3 convolution of stride 1

@@ -12,16 +12,15 @@ augmented, for all epochs. The quick form has a network of four convolutions, an
 classes are learnt as well without pre-training.
 """
 
-import argparse
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from common import classification, setup, training
-from common.augment import ColorJitter, Crop, Flip, GaussianBlur, Grayscale, Normalise, Pipeline, Resize, ResizedCrop, Rotate, Sometimes
+from common.augment import ColorJitter, Crop, Flip, GaussianBlur, Normalise, Pipeline, Resize, ResizedCrop, Rotate
 from common.training import one_cycle
 from hw1 import p3_data
 from hw1.p1_recipes import warm_up_then_linear
-from hw1.p3_data import Source
+from hw1.p3_augment import Grayscale, Sometimes
 
 COLOURS = (Sometimes(0.3, ColorJitter(0.8, 0.8, 0.2)), Sometimes(0.2, Grayscale()))
 BLUR = Sometimes(0.2, GaussianBlur(3, (1.0, 2.0)))
@@ -59,6 +58,7 @@ class Recipe(classification.Recipe):
 
 
 PRETRAIN = Recipe(epochs=500, batch_size=100, optimiser="adam", lr=1e-4, augment=(*COLOURS, Flip(), BLUR))
+CROP = {"augment": (*COLOURS, BLUR), "resized_crop": True}  # what --crop changes in it
 SUPERVISED = Recipe(
     epochs=30, batch_size=128, optimiser="sgd", lr=0.05, after_resize=(Crop(4), Flip()), weight_decay=5e-4, schedule=one_cycle
 )
@@ -84,26 +84,35 @@ QUICK = {
 QUICK_UNLABELLED, QUICK_LABELLED = 4000, (3, 100)  # images; training and validation images of each class
 
 
-def adapt(recipe: Recipe, args: argparse.Namespace, source: Source) -> Recipe:
+@dataclass(frozen=True)
+class Choice:
+    """What the user chooses for both trainings of problem 3: the data, `--backbone`, and what else changes in a recipe, by field.
+
+    `files` are the backbones that the fine-tuning is given, by kind: `--sl` and `--ssl`.
+    """
+
+    source: p3_data.Source
+    backbone: str | None = None
+    changes: dict = field(default_factory=dict)
+    files: dict[str, Path] = field(default_factory=dict)
+
+
+def adapt(recipe: Recipe, choice: Choice, quick: bool) -> Recipe:
     """One of the recipes above for this data, in its quick form if asked for, with the user's changes.
 
     Raises UsageError for another image size than the stand-ins have.
     """
-    if source.name == p3_data.STAND_INS and args.image_size not in (None, SMALL["image_size"]):
-        raise setup.UsageError(f"--image-size {args.image_size}: the stand-ins' images have {SMALL['image_size']} pixels; leave it out")
-    course = source.name == "p3_data" and not args.quick
-    small = {} if course else SMALL | (QUICK[recipe] | {"network": "small"} if args.quick else STAND_INS[recipe])
-    chosen = {"network": args.backbone} if args.backbone else {}
-    return replace(recipe, **small | chosen | training.changes(args))
+    data, size = choice.source.name, choice.changes.get("image_size")
+    if data == p3_data.STAND_INS and size not in (None, SMALL["image_size"]):
+        raise setup.UsageError(f"--image-size {size}: the stand-ins' images have {SMALL['image_size']} pixels; leave it out")
+    course = data == "p3_data" and not quick
+    small = {} if course else SMALL | (QUICK[recipe] | {"network": "small"} if quick else STAND_INS[recipe])
+    chosen = {"network": choice.backbone} if choice.backbone else {}
+    return replace(recipe, **small | chosen | choice.changes)
 
 
-def pretraining(args: argparse.Namespace, source: Source) -> Recipe:
-    """BYOL's recipe."""
-    recipe = adapt(PRETRAIN, args, source)
-    return replace(recipe, augment=(*COLOURS, BLUR), resized_crop=True) if args.crop else recipe
-
-
-def run_folder(args: argparse.Namespace, name: str, source: Source) -> Path:
+def run_folder(runtime: setup.Runtime, name: str, choice: Choice) -> Path:
     """Where a training keeps its checkpoints."""
-    parts = [f"f23-{name}"] + ["stand-ins"] * (source.name == p3_data.STAND_INS) + [args.backbone] * (args.backbone is not None)
-    return training.run_folder(args, "-".join(parts), source.name)
+    data = choice.source.name
+    parts = [f"f23-{name}"] + ["stand-ins"] * (data == p3_data.STAND_INS) + [choice.backbone] * (choice.backbone is not None)
+    return training.run_folder(runtime, "-".join(parts), data, choice.changes)

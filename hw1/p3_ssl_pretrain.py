@@ -43,19 +43,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from common import checkpoints, classification, figures, results, setup, training
+from common import checkpoints, classification, figures, items, results, setup, training
 from common.augment import Normalise, Pipeline, beside
 from common.data import Labelled, Splits, batches
+from common.feed import resident
 from hw1 import byol, p3_data, p3_models, p3_recipes
 from hw1.byol import BYOL
+from hw1.p3_recipes import Choice
 
-STATED = {
-    "network": "resnet50",
-    "optimiser": "adam",
-    "lr": 1e-4,
-    "batch_size": 100,
-    "transforms": "ColorJitter(0.8, 0.8, 0.2) p 0.3, Grayscale p 0.2, Flip, GaussianBlur(3, 1-2) p 0.2, Resize, CenterCrop, Normalise",
-}
 PROBE = 2000  # labelled images on each side that the nearest neighbours are sought among and for
 NEIGHBOURS, TEMPERATURE = 20, 0.07
 
@@ -63,14 +58,15 @@ NEIGHBOURS, TEMPERATURE = 20, 0.07
 # ---- BYOL ----
 
 
-def train_epoch(model: nn.Module, networks: BYOL, optimiser, images: Tensor, recipe, runtime: setup.Runtime, epoch: int, seed: int) -> dict:
-    """One pass over the images, `epoch` counted from 0; `model` is `networks` as it trains in parallel.
+def train_epoch(model: nn.Module, optimiser, images: Tensor, recipe, runtime: setup.Runtime, epoch: int) -> dict:
+    """One pass over the images, `epoch` counted from 0, of a BYOL, which may train in parallel.
 
     Returns the mean loss and the share of images whose two views were identical. Raises Incomplete if all were.
     """
     model.train()
-    setup.seed_everything(seed, epoch, setup.rank())
-    generator = torch.Generator().manual_seed(setup.mixed_seed(seed, epoch))
+    networks = getattr(model, "module", model)  # without DistributedDataParallel
+    setup.seed_everything(runtime.seed, epoch, setup.rank())
+    generator = torch.Generator().manual_seed(setup.mixed_seed(runtime.seed, epoch))
     pipeline, steps = recipe.train_pipeline(epoch), -(-len(images) // recipe.batch_size)
     loss_sum, same, count = torch.zeros((), device=runtime.device), torch.zeros((), device=runtime.device), 0
     walk = batches(len(images), recipe.batch_size, generator, 2 * pipeline.draws)
@@ -114,35 +110,37 @@ def some(split: Labelled, count: int) -> Labelled:
     return split.take(torch.linspace(0, len(split) - 1, min(count, len(split))).long())
 
 
-def pretrain(args: argparse.Namespace, runtime: setup.Runtime, source: p3_data.Source) -> dict:
+def pretrain(choice: Choice, crop: bool, runtime: setup.Runtime) -> dict:
     """Item 2.1; returns the result."""
-    recipe = p3_recipes.pretraining(args, source)
-    images = p3_data.load_unlabelled(source, recipe.image_size)[: p3_recipes.QUICK_UNLABELLED if args.quick else None].to(runtime.device)
-    target, _ = p3_data.load_target(source, recipe.image_size)
+    recipe = p3_recipes.adapt(p3_recipes.PRETRAIN, choice, runtime.quick)
+    recipe = replace(recipe, **p3_recipes.CROP) if crop else recipe
+    images = p3_data.load_unlabelled(choice.source, recipe.image_size)
+    images = images[: p3_recipes.QUICK_UNLABELLED if runtime.quick else None].to(runtime.device)
+    target, _ = p3_data.load_target(choice.source, recipe.image_size)
     probe = replace(target, train=some(target.train, PROBE), validation=some(target.validation, PROBE))
+    data = {"name": choice.source.name, "unlabelled": len(images), "probe": [len(probe.train), len(probe.validation)]}
+    data |= {"digest": target.digest, "digest of the unlabelled": p3_data.unlabelled_digest(choice.source)}
+
     networks = runtime.place(BYOL(*p3_models.build_backbone(recipe.network, recipe.image_size), hidden=recipe.hidden))
     optimiser, parallel = training.make_optimiser(networks, recipe), setup.parallel(networks, runtime)
-    folder = setup.writable_folder(p3_recipes.run_folder(args, "byol" + "-crop" * args.crop, source))
-    data = {"name": source.name, "unlabelled": len(images), "probe": [len(probe.train), len(probe.validation)]}
-    data |= {"digest": target.digest, "digest of the unlabelled": p3_data.unlabelled_digest(source)}
-    settings = training.run_settings(recipe, "none", data, runtime, args) | {"decay": byol.DECAY}
-
-    def one_epoch(epoch: int) -> dict:
-        numbers = train_epoch(parallel, networks, optimiser, images, recipe, runtime, epoch, args.seed)
-        setup.synchronise_buffers(networks)
-        return numbers | observe(networks.online_encoder, probe, runtime)
-
+    settings = training.run_settings(recipe, "none", data, runtime) | {"decay": byol.DECAY}
+    run = training.Run(p3_recipes.run_folder(runtime, "byol" + "-crop" * crop, choice), recipe, settings, runtime)
     before = observe(networks.online_encoder, probe, runtime)
-    history = training.walk(recipe, networks, optimiser, folder, settings, runtime, args.resume, one_epoch)
-    keep_backbone(folder, networks.online_encoder, settings, history)
-    return write(args, runtime, recipe, settings, before, history)
+    for epoch in run.epochs(networks, optimiser):
+        numbers = train_epoch(parallel, optimiser, images, recipe, runtime, epoch.index)
+        setup.synchronise_buffers(networks)
+        epoch.record(**numbers, **observe(networks.online_encoder, probe, runtime))
+
+    keep_backbone(run, networks.online_encoder)
+    return write(run, crop, before)
 
 
 @setup.on_rank_zero
-def keep_backbone(folder: Path, backbone: nn.Module, settings: dict, history: list[dict]) -> None:
+def keep_backbone(run: training.Run, backbone: nn.Module) -> None:
     """Write backbone.pth, and backbone.json with what p3_ssl_finetune.py says of it."""
-    checkpoints.save_checkpoint(folder / "backbone.pth", backbone.state_dict())
-    results.write_json(folder / "backbone.json", {"settings": settings, "after the last epoch": history[-1]} | results.origin(history))
+    checkpoints.save_checkpoint(run.folder / "backbone.pth", backbone.state_dict())
+    content = {"settings": run.settings, "after the last epoch": run.history[-1]} | results.origin(run.history)
+    results.write_json(run.folder / "backbone.json", content)
 
 
 def draw(before: dict, history: list[dict]):
@@ -161,63 +159,73 @@ def draw(before: dict, history: list[dict]):
 
 
 @setup.on_rank_zero
-def write(args: argparse.Namespace, runtime: setup.Runtime, recipe, settings: dict, before: dict, history: list[dict]) -> dict:
+def write(run: training.Run, crop: bool, before: dict) -> dict:
     """The item; `before` is what was observed of the random network."""
-    last = {key: history[-1][key] for key in ("train_loss", "identical_views", *before)}
+    item, last = items.get("f23 2.1"), {key: run.history[-1][key] for key in ("train_loss", "identical_views", *before)}
     return results.write_result(
-        args,
-        runtime,
-        "f23 2.1" + "-crop" * args.crop,
-        "pre-training with BYOL" + " and random resized crops" * args.crop,
-        figures={"": draw(before, history)},
-        reported=STATED,
-        reproduced={key: settings[key] for key in STATED} | {"before training": before, "after the last epoch": last},
+        run.runtime,
+        item.name + "-crop" * crop,
+        item.title + " and random resized crops" * crop,
+        figures={"": draw(before, run.history)},
+        reported=item.reported,
+        reproduced={key: run.settings[key] for key in item.reported} | {"before training": before, "after the last epoch": last},
         claims=[],
-        data=settings["data"],
-        settings=settings,
+        data=run.settings["data"],
+        settings=run.settings,
         weights="none",
-        deviations=training.deviations(p3_recipes.PRETRAIN, settings),
-        **results.origin(history),
+        deviations=training.deviations(p3_recipes.PRETRAIN, run.settings),
+        **results.origin(run.history),
     )
 
 
 # ---- with labels ----
 
 
-def pretrain_supervised(args: argparse.Namespace, runtime: setup.Runtime, source: p3_data.Source) -> dict:
+def pretrain_supervised(choice: Choice, excluded: Path | None, runtime: setup.Runtime) -> dict:
     """The backbone of settings B and D; returns its last epoch's numbers, {} where the course's own backbone is there."""
-    course = source.folder / "pretrain_model_SL.pt"
-    if not args.quick and setup.from_rank_zero(course.exists):
+    source, course = choice.source, choice.source.folder / "pretrain_model_SL.pt"
+    if not runtime.quick and setup.from_rank_zero(course.exists):
         setup.log(f"nothing to train: p3_ssl_finetune.py takes {course}")
         return {}
-    if args.quick and not p3_data.has_labels(source):
+    if runtime.quick and not p3_data.has_labels(source):
         setup.log("nothing to train: these images have no labels, and the course's supervised backbone is too large for the quick form")
         return {}
-    recipe = p3_recipes.adapt(p3_recipes.SUPERVISED, args, source)
-    left_out = excluded_file(args, source)
+    recipe = p3_recipes.adapt(p3_recipes.SUPERVISED, choice, runtime.quick)
+    left_out = excluded_file(excluded, source, runtime)
     images, digest = p3_data.load_labelled(source, recipe.image_size, p3_data.read_excluded(left_out))
-    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(args.seed))
-    order = order[: p3_recipes.QUICK_UNLABELLED if args.quick else None]
-    cut = int(0.9 * len(order))
+    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(runtime.seed))
+    order = order[: p3_recipes.QUICK_UNLABELLED if runtime.quick else None]
+    cut, pipeline = int(0.9 * len(order)), Pipeline(Normalise())
     splits = Splits(source.name, images.take(order[:cut]), images.take(order[cut:]), digest)
+    train_images = resident(splits.train, recipe.train_pipeline(0), runtime)
+    validation_images = resident(splits.validation, pipeline, runtime)
+
     backbone, dim = p3_models.build_backbone(recipe.network, recipe.image_size)
     classifier = nn.Sequential(nn.BatchNorm1d(dim, affine=False), nn.Linear(dim, int(images.target.max()) + 1))
-    model = p3_models.Transferred(backbone, classifier)
-    folder = setup.writable_folder(p3_recipes.run_folder(args, "supervised", source))
-    data = splits.describe() | {"digest of the unlabelled": p3_data.unlabelled_digest(source)}
-    settings = training.run_settings(recipe, "none", data, runtime, args)
+    model = runtime.place(p3_models.Transferred(backbone, classifier))
+    optimiser = training.make_optimiser(model, recipe)
+    average = classification.moving_average(model, optimiser, recipe.average)
+    parallel, evaluated = setup.parallel(model, runtime), average.module if average else model
+    settings = training.run_settings(
+        recipe, "none", splits.describe() | {"digest of the unlabelled": p3_data.unlabelled_digest(source)}, runtime
+    )
     settings["list of images left out"] = p3_data.digest_or_none(left_out)
-    history = classification.train(model, recipe, splits, Pipeline(Normalise()), folder, settings, runtime, args)
-    keep_backbone(folder, model.backbone, settings, history)
-    return history[-1]
+    run = training.Run(p3_recipes.run_folder(runtime, "supervised", choice), recipe, settings, runtime)
+    for epoch in run.epochs(model, optimiser, average):
+        trained = classification.train_epoch(parallel, optimiser, train_images, recipe, runtime, epoch.index)
+        found = classification.evaluate(evaluated, validation_images, pipeline, recipe.validation_batch, runtime)
+        epoch.record(**trained, **found)
+
+    keep_backbone(run, evaluated.backbone)
+    return run.history[-1]
 
 
 @setup.on_rank_zero
-def excluded_file(args: argparse.Namespace, source: p3_data.Source) -> Path | None:
+def excluded_file(asked: Path | None, source: p3_data.Source, runtime: setup.Runtime) -> Path | None:
     """`--exclude`, or for the stand-ins the list of dirty images that hw2/p2_final.py --model best has left in --out; quick: no list."""
-    if args.exclude or args.quick or source.name != p3_data.STAND_INS:
-        return args.exclude
-    found = Path(args.out) / "checkpoints/hw2-p2-best/dropped.csv"
+    if asked or runtime.quick or source.name != p3_data.STAND_INS:
+        return asked
+    found = Path(runtime.out) / "checkpoints/hw2-p2-best/dropped.csv"
     setup.log(f"without the images of {found}" if found.exists() else f"no {found}: dirty images are trained on too")
     return found if found.exists() else None
 
@@ -225,7 +233,10 @@ def excluded_file(args: argparse.Namespace, source: p3_data.Source) -> Path | No
 def main(args: argparse.Namespace) -> dict:
     """Pre-train one backbone; returns the result, or the last epoch's numbers of supervised training."""
     runtime = setup.start(args)
-    return (pretrain_supervised if args.supervised else pretrain)(args, runtime, p3_data.find(args))
+    choice = Choice(p3_data.find(args.data, args.data_dir), args.backbone, training.changes(args))
+    if args.supervised:
+        return pretrain_supervised(choice, args.exclude, runtime)
+    return pretrain(choice, args.crop, runtime)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""common/augment.py: each operation against its definition or torchvision, one draw per image, no chance but `u`."""
+"""The augmentation: each operation against its definition or torchvision, one draw per image, no chance but `u`."""
 
 import pytest
 import torch

@@ -219,8 +219,8 @@ def test_hw1_p1(gpu, monkeypatch, key):
 def test_hw1_p2(gpu, key):
     recipe = replace(p2_recipes.RECIPES[key], batch_size=2, image_size=96, sizes=((1.0, 64),))
     tiles = Tiles(images(4, 96), torch.randint(0, 7, (4, 96, 96), dtype=torch.uint8), list("abcd"))
-    model, weight = gpu.built(p2_models.build, recipe.network), p2_seg_train.class_weights(tiles.labels, recipe.class_weights)
-    p2_seg_train.train_epoch(model, Optimiser(), tiles, CUDA.send(weight), recipe, CUDA, 0, 0)
+    model = gpu.built(p2_models.build, recipe.network)
+    p2_seg_train.train_epoch(model, Optimiser(), tiles, recipe, CUDA, 0)
     for turns in (False, True):
         p2_models.evaluate(model, tiles, CUDA, turns)
     with gpu.waiting():
@@ -234,7 +234,7 @@ def test_hw1_p3_pretraining(gpu, crop):
     networks = gpu.built(lambda: byol.BYOL(*p3_models.build_backbone("resnet18", 32)))
     with gpu.waiting():
         unlabelled = images(8).to("cuda")
-    p3_ssl_pretrain.train_epoch(networks, networks, Optimiser(), unlabelled, recipe, CUDA, 0, 0)
+    p3_ssl_pretrain.train_epoch(networks, Optimiser(), unlabelled, recipe, CUDA, 0)
     with gpu.waiting():
         p3_ssl_pretrain.observe(networks.online_encoder, labelled(images(6), 5), CUDA)
 

@@ -188,8 +188,7 @@ def rank_zero_helpers(args: argparse.Namespace) -> None:
         checkpoints.save_checkpoint(args.folder / "kept/last.pth", {"settings": {"weights": "other"}, "model": {}})
         (args.folder / "kept/history.json").write_text('{"settings": {"weights": "other"}}')
     source = p3_data.Source("p3_data", missing)
-    words = argparse.Namespace(ssl=missing, sl=None, quick=False, image_size=None, backbone=None, out=args.folder, seed=0, data=None)
-    words.data_dir = words.epochs = words.batch_size = words.lr = None
+    choice = p3_recipes.Choice(source, files={"ssl": missing})
     messages = [
         said(lambda: setup.from_rank_zero(wrong)),
         said(setup.on_rank_zero(wrong)),
@@ -201,7 +200,7 @@ def rank_zero_helpers(args: argparse.Namespace) -> None:
         said(lambda: next(training.Run(args.folder / "kept", None, {"weights": "none"}, CPU).epochs(None, None))),
         said(lambda: checkpoints.published_weights("small", None)),
         said(lambda: data_module.locate(str(missing), "hw1_data/p1_data", wrong)),
-        said(lambda: p3_backbones.file_of(words, source, "C")),
+        said(lambda: p3_backbones.file_of("C", choice, replace(CPU, out=args.folder))),
         said(lambda: p3_data.read_excluded(missing)),
         said(lambda: p2_caption_train.word_pieces(missing, None)),
     ]

@@ -12,12 +12,12 @@ from PIL import Image
 from torchvision import models
 from torchvision.io import decode_jpeg, read_file
 
-from common import architecture, results
-from common.augment import Symmetries
+from common import items, results
 from common.checkpoints import load_checkpoint, save_checkpoint
 from common.data import read_image
 from common.setup import UsageError
-from hw1 import p2_architecture, p2_data, p2_mask_viz, p2_masks, p2_models, p2_recipes, p2_seg_train, p2_synthetic
+from hw1 import architecture, p2_architecture, p2_data, p2_mask_viz, p2_masks, p2_models, p2_recipes, p2_seg_train, p2_synthetic
+from hw1.p2_augment import Symmetries
 from hw1.p2_classes import COLOURS, UNKNOWN
 
 REPORTS = [("f22a", "A"), ("f22a", "B"), ("f22b", "A"), ("f22b", "B"), ("f23", "A"), ("f23", "B")]
@@ -176,10 +176,11 @@ def test_published_weights_are_asked_for_by_name(monkeypatch, tmp_path):
 
 def test_class_weights_have_mean_one_over_the_pixels():
     labels = torch.tensor([1] * 80 + [0] * 15 + [2] * 5 + [UNKNOWN] * 10, dtype=torch.uint8)
-    weight = p2_seg_train.class_weights(labels, 0.5)
+    pixels = p2_data.Tiles(torch.empty(0), labels.view(11, 10), []).pixels
+    weight = p2_seg_train.class_weights(pixels, 0.5)
     assert (weight * torch.tensor([0.15, 0.8, 0.05, 0, 0, 0, 0])).sum() == pytest.approx(1)
     assert weight[2] / weight[1] == pytest.approx(4) and weight[3] == weight[UNKNOWN] == 0
-    assert torch.allclose(p2_seg_train.class_weights(labels, 0.0)[:3], torch.ones(3))
+    assert torch.allclose(p2_seg_train.class_weights(pixels, 0.0)[:3], torch.ones(3))
 
 
 def test_loss_leaves_unknown_out_and_adds_the_auxiliary_one():
@@ -251,7 +252,8 @@ def test_recipes_have_plain_settings_and_three_stages(report, model):
     recipe = p2_recipes.recipe(report, model)
     assert isinstance(json.dumps(recipe.settings()), str) and len(recipe.kept_epochs()) == 3
     if report:
-        assert recipe.image_size == 512 and recipe.reported and recipe.kept_epochs() == (1, 15, 30)
+        assert recipe.image_size == 512 and recipe.kept_epochs() == (1, 15, 30)
+        assert items.get(p2_recipes.item(report, 3)).reported[model]
     sizes = [recipe.train_size(epoch) for epoch in range(recipe.epochs)]
     assert sizes[-1] == recipe.image_size and sizes == sorted(sizes)
 
@@ -285,18 +287,18 @@ def test_f22as_final_stage_is_the_kept_model(land, tmp_path, monkeypatch, kept, 
     run = {"settings": settings, "deviations": [], "history": history, "checkpoints": list(files)[:3]}
     monkeypatch.setattr(p2_models, "load_trained", lambda path, *_: (None, {"history": history[: files[path.name]]}))
     monkeypatch.setattr(p2_mask_viz, "predict", lambda *_: np.zeros((512, 512), np.uint8))
-    items = {}
+    written = {}
     for report in ("f22a", "f22b"):
         folder = tmp_path / f"checkpoints/p2-{report}-B-quick"
         results.write_json(folder / "run.json", run)
         for name in files:
             (folder / name).touch()
         args = ["--report", report, "--quick", "--data", str(land), "--out", str(tmp_path)]
-        items[report] = p2_mask_viz.main(p2_mask_viz.parse_args(args))
+        written[report] = p2_mask_viz.main(p2_mask_viz.parse_args(args))
     stages = {name: history[epoch - 1]["validation_miou"] for name, epoch in zip(names, epochs, strict=True)}
-    assert items["f22a"]["reproduced"] == stages | {"epochs": epochs}
-    assert list(items["f22a"].get("missing", [])) == ["reproduced / middle"] * ("middle" not in names)
-    assert items["f22b"]["reproduced"]["epochs"] == [1, 2, 4] and "missing" not in items["f22b"]
+    assert written["f22a"]["reproduced"] == stages | {"epochs": epochs}
+    assert list(written["f22a"].get("missing", [])) == ["reproduced / middle"] * ("middle" not in names)
+    assert written["f22b"]["reproduced"]["epochs"] == [1, 2, 4] and "missing" not in written["f22b"]
 
 
 def test_stages_of_other_data_or_of_two_trainings_are_refused(trained, land, tmp_path):
@@ -371,8 +373,8 @@ def test_f22bs_head_is_read_from_the_network(tmp_path):
     model = p2_models.build("fcn_resnet101").eval()
     del model.fcn.classifier[3]
     model.pointwise = torch.nn.Identity()
-    claims = p2_architecture.head_claims(architecture.stages(model, torch.zeros(1, 3, 64, 64)))
-    assert [(claim["holds"], claim["found"]) for claim in claims] == [
+    measured = p2_architecture.head_layers(architecture.stages(model, torch.zeros(1, 3, 64, 64)))
+    assert [(found["holds"], found["found"]) for found in measured.values()] == [
         (False, "conv 3×3, 512 · batch norm · ReLU · conv 1×1, 21"),
         (False, "none"),
     ]

@@ -1,6 +1,5 @@
 """hw1 problem 3: BYOL against its definition, the two scripts and the graders' script on drawn images, bad input."""
 
-import argparse
 import csv
 import math
 import shutil
@@ -13,7 +12,7 @@ from torch import nn
 from torchvision import models
 from torchvision.io import write_png
 
-from common import classification, results, setup
+from common import classification, results, setup, training
 from common.augment import Flip, Pipeline
 from common.checkpoints import load_checkpoint
 from common.setup import Incomplete, UsageError
@@ -92,7 +91,7 @@ def test_moving_average_after_the_optimiser_step():
     optimiser = torch.optim.Adam(networks.parameters(), 0.1)
     images = torch.randint(0, 256, (4, 3, 2, 2), dtype=torch.uint8)
     recipe = p3_recipes.Recipe(epochs=1, batch_size=4, optimiser="adam", lr=0.1, augment=(Flip(),), image_size=2)
-    p3_ssl_pretrain.train_epoch(networks, networks, optimiser, images, recipe, CPU, 0, 0)
+    p3_ssl_pretrain.train_epoch(networks, optimiser, images, recipe, CPU, 0)
     online = list(networks.online_encoder.parameters())
     assert not torch.equal(online[0], before[0])
     for old, now, new in zip(before, networks.target_encoder.parameters(), online, strict=True):
@@ -106,11 +105,11 @@ def test_identical_views_are_counted_and_refused_if_all_are():
     networks, images = small(), torch.randint(0, 256, (40, 3, 2, 2), dtype=torch.uint8)
     optimiser = torch.optim.Adam(networks.parameters())
     recipe = p3_recipes.Recipe(epochs=1, batch_size=8, optimiser="adam", lr=0.1, augment=(Flip(),), image_size=2)
-    found = p3_ssl_pretrain.train_epoch(networks, networks, optimiser, images, recipe, CPU, 0, 0)
+    found = p3_ssl_pretrain.train_epoch(networks, optimiser, images, recipe, CPU, 0)
     assert 0.3 < found["identical_views"] < 0.7
     recipe = p3_recipes.Recipe(epochs=1, batch_size=8, optimiser="adam", lr=0.1, image_size=2)
     with pytest.raises(Incomplete, match="identical"):
-        p3_ssl_pretrain.train_epoch(networks, networks, optimiser, images, recipe, CPU, 0, 0)
+        p3_ssl_pretrain.train_epoch(networks, optimiser, images, recipe, CPU, 0)
 
 
 def test_signs_of_a_collapse():
@@ -205,11 +204,12 @@ def test_a_fixed_backbone_learns_nothing_and_the_epoch_of_the_lowest_loss_is_kep
     model, seen, pipeline = p3_ssl_finetune.prepare(None, recipe, splits, 10, CPU)
     assert seen is splits
     before = {key: value.clone() for key, value in model.state_dict().items()}
-    history = classification.train(
-        model, recipe, seen, pipeline, tmp_path, {"precision": "fp32"}, CPU, argparse.Namespace(seed=0, resume=False)
-    )
+    optimiser, run = training.make_optimiser(model, recipe), training.Run(tmp_path, recipe, {"precision": "fp32"}, CPU)
+    for epoch in run.epochs(model, optimiser):
+        trained = classification.train_epoch(model, optimiser, seen.train, recipe, CPU, epoch.index)
+        epoch.record(**trained, **classification.evaluate(model, seen.validation, pipeline, 250, CPU))
     kept = load_checkpoint(tmp_path / "best.pth", "")
-    assert kept["epoch"] == min(history, key=lambda epoch: epoch["validation_loss"])["epoch"]
+    assert kept["epoch"] == min(run.history, key=lambda epoch: epoch["validation_loss"])["epoch"]
     changed = {key for key, value in model.state_dict().items() if not torch.equal(value, before[key])}
     assert changed and all(key.startswith("classifier.") for key in changed)
 
@@ -325,7 +325,7 @@ def test_real_layouts_stand_in(tmp_path, monkeypatch):
     synthetic.draw_p1(tmp_path / "hw1_data/p1_data", 2, 1)
     p2_synthetic.draw_cifar(tmp_path / "hw2_data/p2_data", 40, 10, 10)
     monkeypatch.setattr(p3_data, "OFFICE_TRAIN", 60)
-    source = p3_data.find(argparse.Namespace(data=str(tmp_path), data_dir=None))
+    source = p3_data.find(str(tmp_path), None)
     splits, classes = p3_data.load_target(source, 32)
     assert source.name == p3_data.STAND_INS and len(splits.train) == 60 and len(splits.validation) == 50 and len(classes) == 50
     assert p3_data.load_unlabelled(source, 32).shape == (10, 3, 32, 32)
@@ -376,7 +376,7 @@ def rewrite(path, change):
 
 
 def target(data):
-    return p3_data.load_target(p3_data.find(argparse.Namespace(data=str(data), data_dir=None)), 32)
+    return p3_data.load_target(p3_data.find(str(data), None), 32)
 
 
 def test_text_labels_are_numbered_in_sorted_order(broken, drawn):
@@ -413,8 +413,8 @@ def test_short_rows_are_named(drawn, tmp_path):
 
 def test_bad_folder_and_files(drawn, trained, tmp_path):
     with pytest.raises(UsageError, match="no folder office"):
-        p3_data.find(argparse.Namespace(data=None, data_dir=tmp_path))
-    found = p3_data.find(argparse.Namespace(data=None, data_dir=drawn / "hw1_data/p3_data"))
+        p3_data.find(None, tmp_path)
+    found = p3_data.find(None, drawn / "hw1_data/p3_data")
     assert found.name == "p3_data"
     (tmp_path / "short.csv").write_text("id,filename\n1,a.jpg\n2\n")
     assert p3_data.read_excluded(tmp_path / "short.csv") == {"a.jpg"}

@@ -340,8 +340,7 @@ def test_a_list_of_dirty_images_that_comes_later_is_named(tmp_path, monkeypatch)
     dropped.write_text("filename\n00000.jpg\n")
     with pytest.raises(UsageError, match="list of images left out"):
         p3_ssl_pretrain.main(args)
-    quick = p3_ssl_pretrain.parse_args([*more, "--quick"])
-    assert p3_ssl_pretrain.excluded_file(quick, p3_data.find(quick)) is None
+    assert p3_ssl_pretrain.excluded_file(None, p3_data.find(str(tmp_path), None), replace(CPU, out=tmp_path, quick=True)) is None
 
 
 # ---- numbers that are missing ----

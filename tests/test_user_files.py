@@ -144,7 +144,7 @@ def test_true_masks_are_not_replaced(tmp_path):
     Image.new("RGB", (64, 64), "yellow").save(tmp_path / "truth/0013_mask.png")
     before = (tmp_path / "truth/0013_mask.png").read_bytes()
     with pytest.raises(UsageError, match=r"holds 0013_mask\.png that this script did not write"):
-        p2_inference.plan(p2_inference.parse_args([str(tmp_path / "in"), str(tmp_path / "truth"), "--names", "2023"]))
+        p2_inference.plan(tmp_path / "in", tmp_path / "truth", "2023")
     assert (tmp_path / "truth/0013_mask.png").read_bytes() == before
 
 
