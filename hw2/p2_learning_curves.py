@@ -110,7 +110,7 @@ def forms(item: str, found: dict[str, dict], other: dict) -> list[dict]:
     }
     sides = {"reported": ITEM.reported, **rows}
     lines = [[form, *(one[name].get(what) for name, what in columns), away.get(form)] for form, one in sides.items()]
-    title = f"Which training images the report had: {min(away, key=away.get)} comes nearer to its final training accuracies"
+    title = f"Which training images the report had; nearer to its final training accuracies: {min(away, key=away.get)}"
     return [
         {"title": title, "header": ["", *(f"{name}, {what}" for name, what in columns), "mean distance of the accuracies"], "rows": lines}
     ]
