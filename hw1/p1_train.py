@@ -49,7 +49,7 @@ def main(args: argparse.Namespace) -> dict:
     if runtime.device.type == "cpu" and not recipe.cpu_bf16:
         runtime = replace(runtime, bf16=False)
 
-    splits = p1_recipes.load_splits(args.data, recipe.network, args.quick)
+    splits = p1_recipes.load_splits(args.data, args.report, args.model, args.quick)
     weights = training.starting_weights(args.weights, recipe, args.quick)
     settings = training.run_settings(recipe, weights, splits.describe(), runtime)
     pipeline = p1_recipes.validation_pipeline(settings)

@@ -98,7 +98,7 @@ def claims(item: items.Item, planes: list[torch.Tensor], embeddings: list[p1_emb
 def main(args: argparse.Namespace) -> dict:
     """Draw the figure and measure its claims; returns the result."""
     runtime, item = setup.start(args), items.get(ITEMS[args.report])
-    splits = p1_recipes.load_splits(args.data, p1_recipes.RECIPES[args.report, "A"].network, args.quick)
+    splits = p1_recipes.load_splits(args.data, args.report, "A", args.quick)
     target = splits.validation.target
     p1_embedding.refuse_few(splits.validation, LEAST)
     paths = p1_embedding.checkpoints(runtime, args.report, splits.describe(), args.run)

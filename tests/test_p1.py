@@ -94,10 +94,10 @@ def test_recipes_build_and_differ_as_stated(report, model):
 
 
 def test_a_result_of_ours_says_what_it_started_from(data, tmp_path):
-    torch.save(p1_models.build("tf_efficientnet_lite0").state_dict(), tmp_path / "mine.pth")
+    torch.save(p1_models.build("test_efficientnet").state_dict(), tmp_path / "mine.pth")
     train(data, tmp_path, "--model", "best", "--quick", "--epochs", 1, "--weights", tmp_path / "mine.pth")
     item = json.loads((tmp_path / "hw1-p1-best.json").read_text())
-    assert re.fullmatch(r"tf_efficientnet_lite0 from mine\.pth \(\w{12}\) at 32 px", item["title"])
+    assert re.fullmatch(r"test_efficientnet from mine\.pth \(\w{12}\) at 32 px", item["title"])
     assert any("weights of mine.pth" in word and "not published ones" in word for word in item["deviations"])
 
 
