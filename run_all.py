@@ -236,7 +236,7 @@ def table(chosen: list[Run], out: Path) -> str:
     """Each report's items, how many of them are done, and how many claims hold."""
     names = {name for run in chosen for name in run.names}
     found = {
-        file.removesuffix(".json"): content for file, content in page.read_results(out)[0].items() if file.removesuffix(".json") in names
+        file.removesuffix(".json"): content for file, content in items.read_results(out)[0].items() if file.removesuffix(".json") in names
     }
     lines = ["report     done   claims that hold"]
     for key in items.reports():

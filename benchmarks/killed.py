@@ -26,7 +26,7 @@ from PIL import Image
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 
-from common import cli, data, figures, synthetic
+from common import cli, data, figures, files, synthetic
 from common.checkpoints import load_checkpoint
 from common.setup import UsageError
 from hw1 import p1_train, p2_inference
@@ -99,7 +99,7 @@ def jobs(work: Path) -> dict[str, tuple[Callable[[], object], Path]]:
     for i in range(6):
         (work / "tiles").mkdir(exist_ok=True)
         Image.fromarray(rng.integers(0, 256, (96, 96, 3), dtype=np.uint8)).save(work / f"tiles/{i}.jpg")
-    files = data.image_files(work / "data/hw1_data/p1_data/train_50", (".png",))
+    images = files.image_files(work / "data/hw1_data/p1_data/train_50", (".png",))
     words = ["--data", str(work / "data"), "--report", "f22a", "--model", "A", "--quick", "--device", "cpu", "--image-size", "32"]
     words += ["--epochs", "4", "--batch-size", "50", "--resume", "--out"]
 
@@ -114,7 +114,7 @@ def jobs(work: Path) -> dict[str, tuple[Callable[[], object], Path]]:
     return {
         "training": (lambda: p1_train.main(p1_train.parse_args([*words, str(work / "out")])), work / "out"),
         "p2_inference": (segment, work / "masks"),
-        "decoding cache": (lambda: data.decode_folder(files, 32), data.cache_folder()),
+        "decoding cache": (lambda: data.decode_folder(images, 32), data.cache_folder()),
         "figure": (draw, work / "figure"),
     }
 

@@ -12,6 +12,7 @@ from PIL import Image
 
 from common import data as data_module
 from common.data import batches, read_image
+from common.files import image_files
 from common.setup import UsageError
 from hw1.p1_data import load_p1
 
@@ -61,14 +62,14 @@ def decodes(monkeypatch, *arguments, **options) -> int:
 
 
 def test_sizes_and_forms_of_a_folder_are_kept_side_by_side(tmp_path, monkeypatch):
-    files = data_module.image_files(draw_small(tmp_path, 1, 1) / "train_50", (".png",))
+    files = image_files(draw_small(tmp_path, 1, 1) / "train_50", (".png",))
     forms = [(32, None), (32, data_module.fitted), (32, data_module.squeezed), (16, data_module.fitted)]
     assert [decodes(monkeypatch, files, size, fit=fit) for size, fit in forms * 2] == [50] * 4 + [0] * 4
 
 
 @pytest.mark.parametrize("what", ["PIL.__version__", "torch.__version__", "torchvision.__version__", "code"])
 def test_other_code_or_libraries_decode_again(tmp_path, monkeypatch, what):
-    files = data_module.image_files(draw_small(tmp_path, 1, 1) / "train_50", (".png",))
+    files = image_files(draw_small(tmp_path, 1, 1) / "train_50", (".png",))
     assert decodes(monkeypatch, files, 32) == 50
     if what == "code":
         (tmp_path / "data.py").write_bytes(Path(data_module.__file__).read_bytes() + b"\n")
@@ -98,7 +99,7 @@ def test_what_was_not_used_for_longest_is_dropped(tmp_path, monkeypatch):
 
 def test_what_is_read_counts_as_used(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    files = data_module.image_files(draw_small(tmp_path, 1, 1) / "train_50", (".png",))
+    files = image_files(draw_small(tmp_path, 1, 1) / "train_50", (".png",))
     decodes(monkeypatch, files, 32)
     (kept,) = data_module.cache_folder().glob("*.pt")
     os.utime(kept, (0, 0))
@@ -111,7 +112,7 @@ def test_what_is_read_counts_as_used(tmp_path, monkeypatch):
 
 
 def test_every_rank_fills_the_cache(tmp_path, monkeypatch):
-    files = data_module.image_files(draw_small(tmp_path, 1, 1) / "train_50", (".png",))
+    files = image_files(draw_small(tmp_path, 1, 1) / "train_50", (".png",))
     monkeypatch.setattr("common.setup.rank", lambda: 1)  # whichever has the lock first decodes, and the others read
     assert [decodes(monkeypatch, files, 32) for _ in range(2)] == [50, 0]
 

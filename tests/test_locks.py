@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
@@ -11,8 +12,8 @@ from conftest import draw_small
 
 from common import checkpoints, locks, setup, training
 from common import data as data_module
+from common.files import image_files
 from common.setup import ROOT, UsageError
-from hw1 import p1_recipes, p1_train
 
 TRAIN = "import sys; from hw1 import p1_train; from common import cli; cli.run(p1_train.main, p1_train.parse_args(sys.argv[1:]))"
 
@@ -50,7 +51,7 @@ def test_a_training_folder_has_one_run_and_names_it(tmp_path):
 def test_a_second_training_ends_with_one_line_and_touches_nothing(tmp_path):
     draw_small(tmp_path / "data", 2, 2)
     words = ["--data", tmp_path / "data", "--out", tmp_path / "out", "--report", "f22a", "--model", "A", "--quick", "--image-size", "32"]
-    folder = p1_recipes.run_folder(p1_train.parse_args([*map(str, words)]), "p1_data")
+    folder = tmp_path / "out/checkpoints/f22a-A-quick-image_size32"
     folder.mkdir(parents=True)
     holder = other(HOLD, folder)
     assert holder.stdout.readline() == "held\n"
@@ -69,10 +70,6 @@ def test_best_is_the_epoch_of_the_history_when_a_kill_came_between_two_files(tmp
         """Train with these accuracies, and end in the place of the kill after so many files."""
         model, files = torch.nn.Linear(1, 1), []
 
-        def one_epoch(epoch: int) -> dict:
-            model.weight.data.fill_(accuracies[epoch])
-            return {"train_loss": 1.0, "validation_accuracy": accuracies[epoch]}
-
         def saved(path, state) -> None:
             save(path, state)
             files.append(path.name)
@@ -80,8 +77,12 @@ def test_best_is_the_epoch_of_the_history_when_a_kill_came_between_two_files(tmp
                 raise KeyboardInterrupt
 
         with monkeypatch.context() as patch:
-            patch.setattr(setup, "save_checkpoint", saved)
-            return training.walk(recipe, model, training.make_optimiser(model, recipe), tmp_path, FP32, runtime, resuming, one_epoch)
+            patch.setattr(training, "save_checkpoint", saved)
+            run = training.Run(tmp_path, recipe, FP32, replace(runtime, resume=resuming))
+            for epoch in run.epochs(model, training.make_optimiser(model, recipe)):
+                model.weight.data.fill_(accuracies[epoch.index])
+                epoch.record(train_loss=1.0, validation_accuracy=accuracies[epoch.index])
+        return run.history
 
     for end_after in (1, 2, 3, 4):
         with pytest.raises(KeyboardInterrupt):
@@ -93,9 +94,9 @@ def test_best_is_the_epoch_of_the_history_when_a_kill_came_between_two_files(tmp
 
 
 def test_a_second_run_waits_for_a_cache_and_decodes_nothing(tmp_path, monkeypatch):
-    files = data_module.image_files(draw_small(tmp_path, 2, 2) / "train_50", (".png",))
-    code = "import sys; from pathlib import Path; from common import data\n"
-    code += "files = data.image_files(Path(sys.argv[1]), ('.png',))\nread = data.read_image\n"
+    files = image_files(draw_small(tmp_path, 2, 2) / "train_50", (".png",))
+    code = "import sys; from pathlib import Path; from common import data, files as names\n"
+    code += "files = names.image_files(Path(sys.argv[1]), ('.png',))\nread = data.read_image\n"
     code += "data.read_image = lambda path: (path == files[0] and (print('decoding', flush=True), input())) and None or read(path)\n"
     code += "data.decode_folder(files, 32)"
     first = other(code, files[0].parent)

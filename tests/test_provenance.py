@@ -55,9 +55,14 @@ def test_all_that_differs_from_the_recipe_is_said(full, changed, words):
     assert training.deviations(full, full.settings() | changed) == words
 
 
-def test_a_seed_without_a_training_counts_too():
-    assert p1_scenes.deviations(p1_scenes.parse_args(["--seed", "1"])) == ["seed 1, not 0"]
-    assert p1_scenes.deviations(p1_scenes.parse_args([])) == []
+def test_a_seed_without_a_training_counts_too(tmp_path, monkeypatch):
+    p1_synthetic.draw_scenes(tmp_path / "hw2_data/p1_data", 2, 2)
+    said = []
+    for options in ([], ["--seed", "1"]):
+        words = ["--data", str(tmp_path), "--out", str(tmp_path / "out"), "--feature", "tiny_image", "--tiny-k", "1", *options]
+        said.append(p1_scenes.main(p1_scenes.parse_args(words))["deviations"])
+    usual = ["feature tiny_image, not both", "tiny_k 1, not 5"]
+    assert [set(words) - set(usual) for words in said] == [set(), {"seed 1, not 0"}]
 
 
 def test_a_file_of_weights_is_known_by_its_content(tmp_path):

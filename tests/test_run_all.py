@@ -42,6 +42,7 @@ sys.exit(3 if args.fail else 0)
 TOML = """
 [reports]
 f21 = "a report"
+[words]
 [items."f21 1.1"]
 title = "a training"
 runs = ["small_train.py --name a", "small_train.py --name b"]

@@ -49,15 +49,15 @@ IN_ASCII = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
 READ_AND_WRITE = """
 import sys
 from pathlib import Path
-from common import data, grading, results
-from hw1 import p3_data
+from common import data, files, grading, results
+from hw1 import p1_data, p3_data
 from hw2 import p2_ours
 assert sys.getfilesystemencoding() == "ascii"
 folder = Path(sys.argv[1])
 (row,) = p3_data.read_rows(folder / "images.csv", folder, ("filename",))
-names = [row["filename"], *data.read_answers(folder / "images.csv"), *p3_data.read_excluded(folder / "images.csv")]
-files, _ = data.read_annotations(folder / "annos.json", folder)
-assert names == [path.name for path in data.image_files(folder, (".png",))] * 3 and data.read_image(files[0]).shape == (3, 8, 8)
+names = [row["filename"], *p1_data.read_answers(folder / "images.csv"), *p3_data.read_excluded(folder / "images.csv")]
+listed, _ = data.read_annotations(folder / "annos.json", folder)
+assert names == [path.name for path in files.image_files(folder, (".png",))] * 3 and data.read_image(listed[0]).shape == (3, 8, 8)
 p2_ours.write_dropped(folder / "dropped.csv", names[:1])
 results.write_json(folder / "a.json", {"title": chr(215)})
 """
