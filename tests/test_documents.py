@@ -107,7 +107,7 @@ def workspace(tmp_path_factory):
 def untrained_p3(path):
     """A p3.pth of p3_ssl_finetune.py with random weights; returns its path."""
     backbone, dim = p3_models.build_backbone("small", 32)
-    state = p3_models.Transferred(backbone, dim, 2).state_dict()
+    state = p3_models.Transferred(backbone, p3_models.Classifier(dim, 2)).state_dict()
     torch.save({"model": state, "settings": {"network": "small", "image_size": 32, "classes": ["0", "1"]}}, path)
     return path
 
