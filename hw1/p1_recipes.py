@@ -160,9 +160,9 @@ RECIPES = {
 QUICK = {  # training images of each class, and what else differs, so that a network's quick form takes seconds on two cores
     "small_cnn": (25, {"epochs": 8}),
     "resnext101_64x4d": (5, {"epochs": 1}),
-    "densenet121": (10, {"epochs": 3}),
-    "convnext_tiny": (10, {"epochs": 2}),
-    "resnet18_mlp": (20, {"epochs": 3}),
+    "densenet121": (5, {"epochs": 3}),
+    "convnext_tiny": (5, {"epochs": 2}),
+    "resnet18_mlp": (8, {"epochs": 3}),
     "tf_efficientnet_lite0": (
         25,  # too few for a network of its size
         {"network": "test_efficientnet", "epochs": 16, "batch_size": 25, "lr": 3e-3, "mixup": 0.0, "average": 0.0, "small_share": 0.0},

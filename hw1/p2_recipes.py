@@ -75,10 +75,10 @@ RECIPES = {
     ),
 }
 QUICK = {  # training tiles, and what else differs, so that a quick form from random weights takes seconds on two cores
-    "vgg16_fcn32s": (32, {"epochs": 3, "image_size": 64}),
-    "deeplabv3_resnet50": (32, {"epochs": 4, "image_size": 64, "batch_size": 4, "lr": 5e-4}),
-    "fcn_resnet101": (32, {"epochs": 3, "image_size": 64, "batch_size": 4, "lr": 5e-4}),
-    "resnet_fpn": (120, {"epochs": 10, "image_size": 128, "batch_size": 8}),
+    "vgg16_fcn32s": (16, {"epochs": 3, "image_size": 64}),
+    "deeplabv3_resnet50": (16, {"epochs": 3, "image_size": 64, "batch_size": 4, "lr": 5e-4}),
+    "fcn_resnet101": (16, {"epochs": 3, "image_size": 64, "batch_size": 4, "lr": 5e-4}),
+    "resnet_fpn": (120, {"epochs": 5, "image_size": 128, "batch_size": 8}),
 }
 QUICK_VALIDATION = 12
 PROBLEM = {"f22a": 2, "f22b": 2, "f23": 3}  # the number of the segmentation problem in each report

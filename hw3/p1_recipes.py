@@ -126,7 +126,7 @@ PHASES = {
     ),
 }
 QUICK = {"epochs": 4}
-QUICK_IMAGES = (8, 2)  # training and validation pictures of each breed
+QUICK_IMAGES = (5, 2)  # training and validation pictures of each breed
 
 
 def phases(arch: str, quick: bool, changes: dict, crop: bool = True) -> tuple[Recipe, Recipe]:
