@@ -58,6 +58,7 @@ class Run:
     title: str
     names: list[str] = field(default_factory=list)
     needs: set[int] = field(default_factory=set)
+    writes: set[str] = field(default_factory=set)  # its items, and folders that others work in too
     seconds: float = 0.0  # of its quick form on the machine that items.toml names
     state: str = "waiting"  # then running, done or failed
     asked: bool = True  # not only needed by others
@@ -78,6 +79,7 @@ def all_runs(full: bool) -> list[Run]:
         for command in item.runs:
             run = runs.setdefault(command, Run(command, item.title))
             run.names.append(item.name.replace(" ", "-"))
+            run.writes |= {item.name, item.shares} - {""}
             run.seconds = max(run.seconds, item.quick_seconds)
     found = list(runs.values())
     for item in items.load().values():
@@ -112,11 +114,11 @@ def command_words(run: Run, full: bool, data: str | None, out: Path) -> list[str
 
 
 def ready(runs: list[Run], chosen: list[int]) -> list[int]:
-    """The places of the runs that may start, those first that most waits for: what they need has ended, and nobody writes their items."""
-    busy = {name for run in runs if run.state == "running" for name in run.names}
+    """The places of the runs that may start, those first that most waits for: what they need has ended, and nobody works on the same."""
+    busy = {name for run in runs if run.state == "running" for name in run.writes}
     ended = {place for place in chosen if runs[place].state in ("done", "failed")}
     found = [
-        place for place in chosen if runs[place].state == "waiting" and runs[place].needs <= ended and not busy & set(runs[place].names)
+        place for place in chosen if runs[place].state == "waiting" and runs[place].needs <= ended and not busy & runs[place].writes
     ]
     return sorted(found, key=lambda place: -seconds_until_end(place, runs))
 

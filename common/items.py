@@ -43,6 +43,7 @@ class Item:
     claims: dict[str, str] = field(default_factory=dict)
     headline: str = ""
     quick_seconds: float = 5.0
+    shares: str = ""
     words: dict[str, str] = field(default_factory=dict)
     photographs: str = ""
     result: bool = True

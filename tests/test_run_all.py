@@ -144,6 +144,14 @@ def test_runs_of_one_item_wait_for_each_other_and_others_run_at_once(small):
     assert both[0].names == both[1].names
     other[0].state = "running"
     assert runner.ready(other, [0, 1, 2, 3, 4]) == [4]
+    other[0].writes.add("a folder")
+    other[4].writes.add("a folder")
+    assert runner.ready(other, [0, 1, 2, 3, 4]) == []
+
+
+def test_items_that_share_a_training_do_not_run_at_once():
+    tables = [run for run in runner.all_runs(full=False) if {"cv22-2.3", "cv22-2.4"} & set(run.names)]
+    assert len(tables) == 2 and tables[0].writes & tables[1].writes == {"cv22-plain"}
 
 
 def test_what_is_left_is_told_from_what_has_ended(small):
