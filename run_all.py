@@ -117,9 +117,7 @@ def ready(runs: list[Run], chosen: list[int]) -> list[int]:
     """The places of the runs that may start, those first that most waits for: what they need has ended, and nobody works on the same."""
     busy = {name for run in runs if run.state == "running" for name in run.writes}
     ended = {place for place in chosen if runs[place].state in ("done", "failed")}
-    found = [
-        place for place in chosen if runs[place].state == "waiting" and runs[place].needs <= ended and not busy & runs[place].writes
-    ]
+    found = [place for place in chosen if runs[place].state == "waiting" and runs[place].needs <= ended and not busy & runs[place].writes]
     return sorted(found, key=lambda place: -seconds_until_end(place, runs))
 
 
