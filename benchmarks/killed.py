@@ -46,6 +46,7 @@ def trial(job: Callable[[], object], seconds: float | None = None, file_bytes: i
             os.dup2(silence, 1), os.dup2(silence, 2)
             if file_bytes is not None:
                 resource.setrlimit(resource.RLIMIT_FSIZE, (file_bytes, file_bytes))
+            torch.set_num_threads(1)  # makes torch's pool anew, which is lost in a fork, before two threads of the job do so at once
             job()
             code = 0
         except UsageError:
