@@ -88,25 +88,25 @@ def write_result(
     if lacking := broken | (missing or {}):
         content["missing"] = lacking
         print(f"note: {item} lacks {', '.join(f'{label} ({why})' for label, why in lacking.items())}", file=sys.stderr)
-    drawn = {f"{path.stem}{suffix}" + ".png" * (".gif" not in suffix): figure for suffix, figure in (figures or {}).items()}
+    drawn = {path.stem + suffix + ".png" * (not suffix.endswith(".gif")): figure for suffix, figure in (figures or {}).items()}
+    further = {path.stem + suffix: inside for suffix, inside in (extras or {}).items()}
     content["files"] = list(drawn)
-    if extras:
-        content["extras"] = [path.stem + suffix for suffix in extras]
+    if further:
+        content["extras"] = list(further)
     content["headline"] = items.headline(item, content)
     there = read_json(path)
-    same_table = "rows" in content and "rows" in there and there.get("data") == content.get("data")
+    same_table = "rows" in content and same_table_as(there, content["quick"], content.get("data", {}))
     if faithfulness(content) < faithfulness(there) and not same_table:
         print(f"note: {path} holds a full run or real data and is kept; use another --out for this one", file=sys.stderr)
         return content
     if len({data_digest(content), data_digest(there), None}) > 2:
         print(f"note: {path} held a result of other data ({data_digest(there)}, now {data_digest(content)})", file=sys.stderr)
-    for name, figure in drawn.items():
-        if not isinstance(figure, bytes):
-            drawing.save(figure, path.with_name(name))
-    inside = {name: figure for name, figure in drawn.items() if isinstance(figure, bytes)}
-    for name, file in (inside | {path.stem + suffix: file for suffix, file in (extras or {}).items()}).items():
-        with replacing(path.with_name(name)) as temporary:
-            temporary.write_bytes(file)
+    for name, picture in (drawn | further).items():
+        if isinstance(picture, bytes):
+            with replacing(path.with_name(name)) as temporary:
+                temporary.write_bytes(picture)
+        else:
+            drawing.save(picture, path.with_name(name))
     write_json(path, content)
     print(f"wrote {path}", flush=True)
     return content
@@ -130,19 +130,34 @@ def finite(value, label: str, broken: dict[str, str]):
 
 
 def best_rows(runtime: setup.Runtime, item: str, data: dict, rows: dict[str, dict]) -> dict[str, dict]:
-    """A table's rows by name, each of the better of two runs: today's, and that of the item's result, if it is of the same `data`.
+    """A table's rows by name, each of the better of two runs: today's, and that of the item's result, if it is of the same `data` and form.
 
     A row says where it comes from, and has "quick" and "deviations", by which `faithfulness` decides; of two alike the newer is taken.
     """
     path = result_path(runtime.out, item)
     there = read_json(path)
-    found = there.get("rows", {}) if there.get("data") == data else {}
+    found = there["rows"] if same_table_as(there, runtime.quick, data) else {}
     for name, row in rows.items():
         if name in found and faithfulness(row) < faithfulness(found[name]):
             print(f"note: {path} keeps its row {name}, of the report's own settings; use another --out for this one", file=sys.stderr)
         else:
             found[name] = row
     return dict(sorted(found.items()))
+
+
+def same_table_as(there: dict, quick: bool, data: dict) -> bool:
+    """Whether a result is a table of the same data and form, quick or full, whose rows may stand beside today's."""
+    return "rows" in there and there.get("quick") == quick and same_data(there.get("data", {}), data)
+
+
+def same_data(one: dict, other: dict) -> bool:
+    """Whether two descriptions are of the same files; quick forms take different numbers of them. Older ones have no digest.
+
+    Without a digest on one side the numbers decide.
+    """
+    if "digest" in one and "digest" in other:
+        return (one.get("name"), one["digest"]) == (other.get("name"), other["digest"])
+    return {**one, "digest": other.get("digest")} == {**other, "digest": other.get("digest")}
 
 
 def faithfulness(content: dict) -> tuple[bool, ...]:
@@ -204,7 +219,7 @@ def model_rows(runtime: setup.Runtime, item: str, folders: dict[str, Path], data
     found = {}
     for model, folder in folders.items():
         run = read_json(folder / "run.json")
-        if run and {"digest": data["digest"]} | run["settings"]["data"] == data:
+        if run and same_data(run["settings"]["data"], data):
             names = ["epoch", *(f"{split}_{number}" for split in ("train", "validation") for number in numbers)]
             short = [{name: epoch[name] for name in names if name in epoch} for epoch in run["history"]]
             found[model] = {key: run[key] for key in ROW} | ({"history": short} if numbers else {})

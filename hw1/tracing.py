@@ -75,19 +75,19 @@ class _Tracer(TorchFunctionMode):
         self.stack, self.made_by, self.calls = [Record("", "", "other", ())], WeakTensorKeyDictionary(), 0
         self.made_by[x] = 0
 
-    def enter(self, module, args, kwargs):
+    def enter(self, module, inputs, options):
         parameters = sum(parameter.numel() for parameter in module.parameters())
         settings = {key: getattr(module, key) for key in SETTINGS if isinstance(getattr(module, key, None), (int, float, str, tuple))}
-        kind, shape = type(module).__name__, shapes(next(iter([*args, *kwargs.values()]), ()))
+        kind, shape = type(module).__name__, shapes(next(iter([*inputs, *options.values()]), ()))
         record = Record(self.names[module], kind, _family(kind, module), shape, (), parameters, settings, module)
         self.stack[-1].children.append(record)
         self.stack.append(record)
 
-    def leave(self, module, args, kwargs, output):
+    def leave(self, module, inputs, options, output):
         record = self.stack.pop()
         record.output = shapes(output)
         if _is_layer(module):
-            self.note(record, [args, kwargs], output)
+            self.note(record, [inputs, options], output)
         else:
             record.sources = self.makers(output)
 

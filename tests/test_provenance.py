@@ -236,6 +236,16 @@ def test_each_row_keeps_its_best_run(tmp_path, capsys):
     assert table()["reproduced"] == {"B": 0.8} and "other data (one, now two)" in capsys.readouterr().err
 
 
+def test_a_quick_row_joins_a_quick_table_of_other_counts_and_no_full_one(tmp_path):
+    quick, full = replace(CPU, out=tmp_path, quick=True), replace(CPU, out=tmp_path)
+    data = {"name": "p1_data", "train": 50, "digest": "one"}
+    row = {"quick": True, "deviations": []}
+    results.write_json(tmp_path / "f22a-1.2.json", {"quick": True, "data": data, "rows": {"A": row}})
+    assert results.best_rows(quick, "f22a 1.2", data | {"train": 10}, {"B": row}).keys() == {"A", "B"}
+    assert results.best_rows(full, "f22a 1.2", data, {"B": row}).keys() == {"B"}
+    assert results.best_rows(quick, "f22a 1.2", data | {"digest": "two"}, {"B": row}).keys() == {"B"}
+
+
 # ---- later stages, and machines ----
 
 
