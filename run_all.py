@@ -169,11 +169,10 @@ def speed() -> float:
 
 
 def stop(processes) -> None:
-    """End processes and what they have started, at the latest after ENDING seconds, and remove what they had half written."""
+    """End processes and what they have started, at the latest after ENDING seconds."""
+    end = time.monotonic() + ENDING
     for process in processes:
         process.terminate()
-    wait([process.sentinel for process in processes], ENDING)
-    end = time.monotonic() + ENDING
     for process in processes:
         process.join(max(0.0, end - time.monotonic()))
         with contextlib.suppress(ProcessLookupError):
@@ -255,6 +254,8 @@ def main(args: argparse.Namespace) -> None:
         for place, words in commands.items():
             print(f"{runs[place].label:19} {runs[place].command}" if args.list else shlex.join(["python", *words]))
         return
+    if args.data not in (None, "synthetic") and not Path(args.data).is_dir():
+        raise UsageError(f"--data {args.data} is not a folder; name the one that holds hw1_data/, hw2_data/, hw3_data/, or 'synthetic'")
     run_all(runs, commands, args.jobs or (1 if args.full else cores()), args.out, args.verbose)
     chosen_runs = [runs[place] for place in commands]
     print(table(chosen_runs, args.out))
