@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from common import synthetic
 from common.setup import ROOT
@@ -50,3 +51,14 @@ def run_script(*arguments, cwd: Path | None = None, **environment) -> subprocess
     launcher = "bash" if arguments[0].endswith(".sh") else sys.executable
     command = [launcher, str(ROOT / arguments[0]), *map(str, arguments[1:])]
     return subprocess.run(command, capture_output=True, text=True, cwd=cwd, env=os.environ | environment, timeout=300)
+
+
+def check_own_draws(operation, image: torch.Tensor) -> None:
+    """An augmentation draws for each image by itself, from the numbers that it is given alone; `image` is (1, 3, H, W)."""
+    images, u = image.expand(64, -1, -1, -1), torch.rand(64, operation.draws, generator=torch.Generator().manual_seed(2))
+    state = torch.get_rng_state()
+    out = operation(images, u)
+    assert torch.equal(state, torch.get_rng_state())
+    assert out.shape == images.shape and len(out.float().flatten(1).unique(dim=0)) > 1
+    assert torch.equal(operation(images, u), out)
+    assert torch.equal(operation(images[10:20], u[10:20]), out[10:20])  # so that ranks may share a batch

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from conftest import check_own_draws
 from torchvision import transforms
 from torchvision.transforms import functional as vision
 
@@ -159,13 +160,7 @@ def test_resize():
     ],
 )
 def test_each_image_has_its_own_draw(operation):
-    images, u = IMAGES[:1].expand(64, -1, -1, -1), torch.rand(64, operation.draws, generator=torch.Generator().manual_seed(2))
-    state = torch.get_rng_state()
-    out = operation(images, u)
-    assert torch.equal(state, torch.get_rng_state())
-    assert out.shape == images.shape and len(out.float().flatten(1).unique(dim=0)) > 1
-    assert torch.equal(operation(images, u), out)
-    assert torch.equal(operation(images[10:20], u[10:20]), out[10:20])  # so that ranks may share a batch
+    check_own_draws(operation, IMAGES[:1])
 
 
 def test_pipeline_hands_out_draws_in_order():

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from conftest import check_own_draws
 from torchvision.transforms import functional as vision
 
 from common.augment import ColorJitter, Flip, PerImage, Pipeline
@@ -36,10 +37,4 @@ def test_each_part_has_its_pipeline():
     [Affine(50, 0.2, (0.7, 1.3), 8), ByPart((Pipeline(Affine(20), ColorJitter(0.1, 0.1, 0.1)), Pipeline(Flip(1.0))))],
 )
 def test_each_image_has_its_own_draw(operation):
-    images, u = IMAGES[:1].expand(64, -1, -1, -1), torch.rand(64, operation.draws, generator=torch.Generator().manual_seed(2))
-    state = torch.get_rng_state()
-    out = operation(images, u)
-    assert torch.equal(state, torch.get_rng_state())
-    assert out.shape == images.shape and len(out.float().flatten(1).unique(dim=0)) > 1
-    assert torch.equal(operation(images, u), out)
-    assert torch.equal(operation(images[10:20], u[10:20]), out[10:20])  # so that ranks may share a batch
+    check_own_draws(operation, IMAGES[:1])
