@@ -26,9 +26,10 @@ def other(code: str, *arguments, **options) -> subprocess.Popen:
     return subprocess.Popen([sys.executable, "-c", code, *map(str, arguments)], text=True, cwd=ROOT, **pipes, **options)
 
 
-# The lock's process has a child of its own, as a training has workers, which ends after it.
+# The lock's process has a child of its own, as a training has workers, which ends after it. The child is the one that says "held":
+# until it runs, it has the lock that it inherited.
 HOLD = "import os, sys, time; from pathlib import Path; from common import locks; locks.keep(Path(sys.argv[1])); \
-os.fork() or (os.closerange(0, 3), time.sleep(5), os._exit(0)); print('held', flush=True); input()"
+os.fork() or (print('held', flush=True), os.closerange(0, 3), time.sleep(5), os._exit(0)); input()"
 
 
 def test_a_training_folder_has_one_run_and_names_it(tmp_path):
