@@ -94,6 +94,15 @@ def load_weights(model: nn.Module, state: dict, path: Path) -> None:
         raise UsageError(f"{path} belongs to another model: {'; '.join(lines)[:200]}") from None
 
 
+def load_but_head(model: nn.Module, state: dict, head: str, path: Path) -> None:
+    """`load_weights`, but the layer or layers `head` ('classifier') stay as they are unless the file has them in the same shapes."""
+    own, head = model.state_dict(), head + "."
+    if not all(getattr(state.get(key), "shape", None) == value.shape for key, value in own.items() if key.startswith(head)):
+        state = {key: value for key, value in state.items() if not key.startswith(head)}
+        state |= {key: value for key, value in own.items() if key.startswith(head)}
+    load_weights(model, state, path)
+
+
 # ---- a trained network ----
 
 
@@ -142,7 +151,7 @@ def published_weights(name: str, url: str | None) -> dict[str, Tensor]:
 
     Raises UsageError that says where to get it and where to put it.
     """
-    if url is None:
+    if not url:
         raise UsageError(f"--weights default: nobody publishes weights of {name}; use none or a file")
     cached = Path(torch.hub.get_dir()) / "checkpoints" / url.rsplit("/", 1)[-1]
     if not cached.exists() and (file := packaged(name)):

@@ -1,6 +1,8 @@
 """Training a classifier on decoded images: its recipe, one epoch, and its evaluation."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -10,8 +12,8 @@ from torchvision.transforms import v2
 from tqdm import tqdm
 
 from common import setup, training
-from common.augment import Pipeline
-from common.data import Labelled, shares
+from common.augment import NORMALISE, Pipeline, Resize
+from common.data import CIFAR_SIZE, Labelled, shares
 from common.feed import feed
 
 
@@ -111,3 +113,13 @@ def predict(model: nn.Module, images: Tensor, pipeline: Pipeline, runtime: setup
         return over_views(model, pipeline(some.to(runtime.device), torch.empty(0, 0)), views).cpu()
 
     return torch.cat(setup.shared(logits, images.split(250)))
+
+
+def validation_pipeline(settings: dict) -> Pipeline:
+    """Resizing and normalising alone, as a checkpoint's settings say; older ones are of 32 px, or have ImageNet's mean and deviation."""
+    return Pipeline(Resize(settings.get("image_size", CIFAR_SIZE)), NORMALISE[settings.get("normalise", "imagenet")])
+
+
+def grader(model: nn.Module, settings: dict, runtime: setup.Runtime) -> Callable[[Tensor], Tensor]:
+    """What gives logits (N, classes) of images (N, 3, 32, 32), 0 to 255, as the graders take them from a network with these settings."""
+    return partial(predict, model, pipeline=validation_pipeline(settings), runtime=runtime, views=settings.get("views", 10))

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from common import metrics, results, setup, training
+from common import classification, metrics, results, setup, training
 from common.data import Labelled, Splits
 from common.files import listed_files
 from hw1 import p1_models, p1_recipes
@@ -63,7 +63,7 @@ def embed(path: Path, split: Labelled, runtime: setup.Runtime, batch_size: int =
     """Run a checkpoint's network over a split; returns the embedding and the settings of the training."""
     model, state = p1_models.load_trained(path, runtime, "train again")
     training.refuse_other_run(path, state, results.read_json(path.parent / "run.json"))
-    pipeline, nothing = p1_recipes.validation_pipeline(state["settings"]), torch.empty(0, 0)
+    pipeline, nothing = classification.validation_pipeline(state["settings"]), torch.empty(0, 0)
     parts = [p1_models.features(model, pipeline(images.to(runtime.device), nothing)) for images in split.images.split(batch_size)]
     feats, logits = (torch.cat(part).float().cpu() for part in zip(*parts, strict=True))
     accuracy = metrics.accuracy(logits.max(1).indices, split.target)

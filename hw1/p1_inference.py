@@ -30,9 +30,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 if __name__ == "__main__":
     ARGS = parse_args()  # before torch is imported: --help and a wrong argument answer at once
 
-from common import grading, setup
+from common import classification, grading, setup
 from common.data import CIFAR_SIZE
-from hw1 import p1_models, p1_recipes
+from hw1 import p1_models
 from hw1.p1_data import read_answers
 
 
@@ -42,7 +42,7 @@ def main(args: argparse.Namespace) -> dict:
     runtime = setup.start(args)
     answers = read_answers(args.answers) if args.answers else {}
     model, state = p1_models.load_trained(args.weights, runtime, "give a checkpoint of p1_train.py with --weights")
-    logits = p1_recipes.grader(model, state["settings"], runtime)
+    logits = classification.grader(model, state["settings"], runtime)
     labels, problems = grading.write_labels(args.in_dir, args.out_csv, logits, CIFAR_SIZE)
     found = {"labels": labels, "problems": problems}
     if answers:

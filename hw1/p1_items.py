@@ -5,7 +5,7 @@ A finished run's numbers are in `run.json` beside its checkpoints; item 1.2 is m
 
 import torch
 
-from common import figures, items, metrics, results, setup, training
+from common import classification, figures, items, metrics, results, setup, training
 from common.data import Labelled
 from hw1 import p1_models, p1_recipes
 from hw1.architecture import describe, stages
@@ -18,7 +18,7 @@ def write_ours(run: training.Run, model: str, validation: Labelled) -> dict:
     """Write run.json, p1.pth and the item of a network of ours, 'best' or 'scratch'; returns run.json's content."""
     content = results.write_run(run, p1_recipes.recipe(None, model))
     half, state = p1_models.load_trained(results.save_half(run.folder, "p1.pth", run.kept), run.runtime, "train again")
-    logits = p1_recipes.grader(half, state["settings"], run.runtime)(validation.images)
+    logits = classification.grader(half, state["settings"], run.runtime)(validation.images)
     graders = metrics.accuracy(logits.max(1).indices, validation.target)
     settings = content["settings"]
     start = {"none": "random weights", "default": "ImageNet weights"}.get(settings["weights"], settings["weights"])

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torchvision import models
 
 from common import checkpoints, setup
-from common.checkpoints import load_checkpoint_for_all, load_weights
+from common.checkpoints import load_checkpoint_for_all
 from hw1.p1_data import P1_CLASSES
 
 
@@ -137,12 +137,7 @@ def load_backbone(model: nn.Module, state: dict, path: Path) -> None:
     torchvision's DenseNet files write 'norm.1' for 'norm1'. Raises UsageError that names the first keys that do not match.
     """
     state = {re.sub(r"\.(norm|conv)\.([12])\.", r".\1\2.", key): value for key, value in state.get("model", state).items()}
-    own, head = model.state_dict(), head_name(model) + "."
-    fits = all(key in state and state[key].shape == own[key].shape for key in own if key.startswith(head))
-    if not fits:
-        state = {key: value for key, value in state.items() if not key.startswith(head)}
-        state |= {key: value for key, value in own.items() if key.startswith(head)}
-    load_weights(model, state, path)
+    checkpoints.load_but_head(model, state, head_name(model), path)
 
 
 def last_linear(model: nn.Module) -> nn.Linear:

@@ -5,12 +5,8 @@ torchvision's networks; f22a trains with random crops and flips; f22b's AutoAugm
 applied at 32 px; f22b's DenseNet is DenseNet-121 and its ConvNeXt is ConvNeXt-Tiny. `chosen` names a model's own open points.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
-
-from torch import Tensor, nn
 
 from common import classification, setup, training
 from common.augment import NORMALISE, AutoAugment, Crop, Cutout, Flip, Pipeline, RandomErasing, Resize, Rotate
@@ -66,17 +62,6 @@ class Recipe(classification.Recipe):
     def settings(self) -> dict:
         """Every hyper-parameter as plain JSON values."""
         return super().settings() | {"transforms": repr(self.train_pipeline(self.epochs - 1))}
-
-
-def validation_pipeline(settings: dict) -> Pipeline:
-    """Resizing and normalising alone, as a checkpoint's settings say; older ones have ImageNet's mean and deviation."""
-    return Pipeline(Resize(settings["image_size"]), NORMALISE[settings.get("normalise", "imagenet")])
-
-
-def grader(model: nn.Module, settings: dict, runtime: setup.Runtime) -> Callable[[Tensor], Tensor]:
-    """What gives logits (N, 50) of images (N, 3, 32, 32), 0 to 255, as p1_inference.py takes them from a network with these settings."""
-    views = settings.get("views", 10)
-    return partial(classification.predict, model, pipeline=validation_pipeline(settings), runtime=runtime, views=views)
 
 
 F22A = Recipe("small_cnn", epochs=90)

@@ -52,7 +52,7 @@ def main(args: argparse.Namespace) -> dict:
     splits = p1_recipes.load_splits(args.data, args.report, args.model, args.quick)
     weights = training.starting_weights(args.weights, recipe, args.quick)
     settings = training.run_settings(recipe, weights, splits.describe(), runtime)
-    pipeline = p1_recipes.validation_pipeline(settings)
+    pipeline = classification.validation_pipeline(settings)
     train_images = resident(splits.train, recipe.train_pipeline(0), runtime)
     validation_images = resident(splits.validation, pipeline, runtime)
 

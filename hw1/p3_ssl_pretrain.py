@@ -222,10 +222,10 @@ def pretrain_supervised(choice: Choice, excluded: Path | None, runtime: setup.Ru
 
 @setup.on_rank_zero
 def excluded_file(asked: Path | None, source: p3_data.Source, runtime: setup.Runtime) -> Path | None:
-    """`--exclude`, or for the stand-ins the list of dirty images that hw2/p2_final.py --model best has left in --out; quick: no list."""
+    """`--exclude`, or for the stand-ins the list of dirty images that hw2/p2_final.py --model scratch has left in --out; quick: no list."""
     if asked or runtime.quick or source.name != p3_data.STAND_INS:
         return asked
-    found = Path(runtime.out) / "checkpoints/hw2-p2-best/dropped.csv"
+    found = Path(runtime.out) / "checkpoints/hw2-p2-scratch/dropped.csv"
     setup.log(f"without the images of {found}" if found.exists() else f"no {found}: dirty images are trained on too")
     return found if found.exists() else None
 

@@ -39,8 +39,9 @@ def main(args: argparse.Namespace) -> float:
     """Print the grader's line; returns the accuracy."""
     runtime = setup.start(args)
     test = load_annotations(args.test_anno, args.images)
-    model, _ = p2_models.load_trained(args.path, runtime, "give a checkpoint of p2_final.py with --path")
-    accuracy = metrics.accuracy(p2_models.logits(model, test.images, runtime).max(1).indices, test.target)
+    model, state = p2_models.load_trained(args.path, runtime, "give a checkpoint of p2_final.py with --path")
+    logits = p2_models.logits(model, test.images, state["settings"], runtime)
+    accuracy = metrics.accuracy(logits.max(1).indices, test.target)
     print(f"accuracy :  {accuracy}")
     return accuracy
 

@@ -2,12 +2,12 @@
 
 Reported: 82.72 %, ResNet-50 from ImageNet weights, 40 epochs, with 2.3's combined set and 2.4's cleaning (4000 dropped). The accuracy on
 all validation images chooses the epoch that is kept; that without those which the cleaning's score drops, the report's way, is given
-besides (see p2_suspects.py). Loss and validation are of all 1000 outputs, as in the author's code. `--model best` is ours, from random
-weights (hw2/p2_ours.py). Writes results/cv22-2.5.{json,png}, or results/hw2-p2-best.{json,png} and, beside its checkpoints, p2.pth in half
-precision, the file that p2_inference.py uses.
+besides (see p2_suspects.py). Loss and validation are of all 1000 outputs, as in the author's code. `--model best`, from ImageNet weights,
+and `--model scratch`, from random ones, are ours (hw2/p2_ours.py). Writes results/cv22-2.5.{json,png}, or results/hw2-p2-<model>.{json,png}
+and, beside its checkpoints, p2.pth in half precision, the file that p2_inference.py uses.
 
     python hw2/p2_final.py --model report --weights none
-    python hw2/p2_final.py --model best
+    python hw2/p2_final.py --model scratch
 """
 
 import argparse
@@ -23,13 +23,13 @@ from common import cli
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """The command line."""
     parser = cli.Parser(description=__doc__)
-    parser.add_argument("--model", choices=("report", "best"), default="report")
+    parser.add_argument("--model", choices=("report", "best", "scratch"), default="report")
     cli.add_training_arguments(parser)
     cli.add_workers(parser)
     cli.add_common_arguments(parser)
     args = parser.parse_args(argv)
-    if args.model == "best" and args.weights not in (None, "none"):
-        parser.error(f"--weights {args.weights}: --model best starts from random weights; leave it out")
+    if args.model == "scratch" and args.weights not in (None, "none"):
+        parser.error(f"--weights {args.weights}: --model scratch starts from random weights; leave it out")
     return args
 
 
@@ -41,7 +41,7 @@ from common.data import Labelled, Splits
 from common.feed import resident
 from hw2 import p2_models, p2_ours, p2_suspects, p2_tables
 from hw2.p2_data import NORMALISED, combined, load_public_test
-from hw2.p2_recipes import COMBINED_SET, FINAL, OURS, Recipe
+from hw2.p2_recipes import CHAINS, COMBINED_SET, FINAL, Recipe
 
 DROPPED = 4000
 
@@ -76,34 +76,36 @@ def train_report(splits: Splits, weights: str, recipe: Recipe, runtime: setup.Ru
     return run, steps, validated
 
 
-def test_accuracy(path: Path, test: Labelled, runtime: setup.Runtime, views: int) -> float:
-    """A checkpoint's accuracy on the test images, by one view of each or the mean of ten."""
-    model, _ = p2_models.load_trained(path, runtime, "train again")
-    return metrics.accuracy(p2_models.logits(model, test.images, runtime, views).max(1).indices, test.target)
+def test_accuracy(path: Path, test: Labelled, runtime: setup.Runtime, **changed) -> float:
+    """A checkpoint's accuracy on the test images, by its settings, some of them `changed`."""
+    model, state = p2_models.load_trained(path, runtime, "train again")
+    logits = p2_models.logits(model, test.images, state["settings"] | changed, runtime)
+    return metrics.accuracy(logits.max(1).indices, test.target)
 
 
 def main(args: argparse.Namespace) -> dict:
     """Train, test on the public images and write the item; returns the result."""
-    ours = args.model == "best"
-    item = items.get("hw2-p2 best" if ours else "cv22 2.5")
+    chain = CHAINS.get(args.model)
+    item = items.get(f"hw2-p2 {chain.name}" if chain else "cv22 2.5")
     runtime, changed = setup.start(args), training.changes(args)
     test, validated = load_public_test(args.data), {}
-    if ours:
-        recipe = replace(OURS, **(p2_ours.QUICK if args.quick else {}) | changed)
-        splits = p2_tables.load_splits(runtime, p2_ours.TRAIN_SHARE)
-        run, steps = p2_ours.train(splits, recipe, runtime, changed)
+    full, quick = (chain.last, chain.quick) if chain else (FINAL, p2_tables.QUICK)
+    recipe = replace(full, **(quick if args.quick else {}) | changed)
+    if runtime.device.type == "cpu" and not recipe.cpu_bf16:
+        runtime = replace(runtime, bf16=False)
+    weights = p2_tables.starting_weights(args.weights, recipe, args.quick)
+    if chain:
+        run, steps = p2_ours.train(chain, p2_ours.load_splits(runtime), recipe, weights, runtime, changed)
+        full = p2_ours.for_soft_labels(full)
     else:
-        recipe = replace(FINAL, **(p2_tables.QUICK if args.quick else {}) | changed)
-        weights = p2_tables.starting_weights(args.weights, recipe, args.quick)
         run, steps, validated = train_report(p2_tables.load_splits(runtime), weights, recipe, runtime, changed)
 
     run.settings |= steps | {"public_test": len(test), "digest of public_test": test.digest()}
-    full = replace(OURS, label_smoothing=run.recipe.label_smoothing) if ours else FINAL  # ours smooths none of its soft labels
     content = results.write_run(run, full)
     half = results.save_half(run.folder, "p2.pth", run.kept)
     tested = {
         "accuracy on public_test": test_accuracy(run.folder / "best.pth", test, runtime, views=1),
-        "of p2.pth (half precision, mean over ten views)": test_accuracy(half, test, runtime, views=10),
+        f"of p2.pth (half precision, mean over {recipe.views} views)": test_accuracy(half, test, runtime),
     }
     kept = {f"{split} accuracy": run.kept[f"{split}_accuracy"] for split in p2_tables.ACCURACIES}
     return results.write_result(

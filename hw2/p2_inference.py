@@ -1,6 +1,6 @@
 """hw2 problem 2, the graders' interface: classify a folder of images of any name (png, jpg) into a csv `filename,label`, sorted by name.
 
-Uses hw2/checkpoints/p2.pth of this repository, which `p2_final.py --model best` trained on the real p2_data: no training is needed. An
+Uses hw2/checkpoints/p2.pth of this repository, which `p2_final.py --model scratch` trained on the real p2_data: no training is needed. An
 unreadable image is named on stderr, all others are still written, and the exit code is 1.
 
     bash hw2/p2_inference.sh IN_DIR OUT_CSV
@@ -37,8 +37,9 @@ from hw2.p2_data import SIZE
 def main(args: argparse.Namespace) -> dict[str, int]:
     """Write the csv; returns the labels by name. Raises Incomplete if an image cannot be read."""
     runtime = setup.start(args)
-    model, _ = p2_models.load_trained(args.weights, runtime, "give a checkpoint of p2_final.py with --weights")
-    labels, problems = grading.write_labels(args.in_dir, args.out_csv, partial(p2_models.logits, model, runtime=runtime), SIZE)
+    model, state = p2_models.load_trained(args.weights, runtime, "give a checkpoint of p2_final.py with --weights")
+    logits = partial(p2_models.logits, model, settings=state["settings"], runtime=runtime)
+    labels, problems = grading.write_labels(args.in_dir, args.out_csv, logits, SIZE)
     grading.refuse_unread(labels, problems, args.out_csv)
     return labels
 

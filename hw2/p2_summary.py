@@ -17,7 +17,16 @@ sys.path.append(str(Path(__file__).resolve().parents[1]))
 
 from common import cli
 
-NETWORKS = ("lenet", "residual", "resnet50", "whitened", "whitened_residual")  # those of p2_models.py
+# Those of p2_models.py:
+NETWORKS = (
+    "lenet",
+    "residual",
+    "resnet50",
+    "whitened",
+    "whitened_residual",
+    "tf_efficientnet_lite0",
+    "test_efficientnet",
+)
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:

@@ -10,7 +10,7 @@ from common import checkpoints, classification, figures, results, setup, trainin
 from common.data import Labelled, Splits
 from common.feed import resident
 from hw2 import p2_models
-from hw2.p2_data import COURSE_SHARE, NORMALISED, load_cifar
+from hw2.p2_data import NORMALISED, load_cifar
 from hw2.p2_recipes import TABLE, Recipe
 
 ACCURACIES = ("train", "validation")
@@ -20,9 +20,9 @@ QUICK = {"network": "lenet", "epochs": 8, "batch_size": 25, "lr": 0.02}  # the q
 QUICK_IMAGES = (180, 20)  # training and validation images of each class
 
 
-def load_splits(runtime: setup.Runtime, share: float = COURSE_SHARE) -> Splits:
-    """The split of the runtime's seed, `share` of it for training, in the quick form cut to its size."""
-    splits = load_cifar(runtime.data, runtime.seed, share)
+def load_splits(runtime: setup.Runtime) -> Splits:
+    """The course's split by the runtime's seed, in the quick form cut to its size."""
+    splits = load_cifar(runtime.data, runtime.seed)
     return splits.first_per_class(*QUICK_IMAGES) if runtime.quick else splits
 
 

@@ -199,13 +199,13 @@ def test_a_mistake_in_a_recipe(gpu, mistake):
             gpu.built(p1_models.build, "small_cnn"),
             recipe,
             labelled(images(6), 50),
-            p1_recipes.validation_pipeline({"image_size": 32}),
+            classification.validation_pipeline({"image_size": 32}),
         )
 
 
 @pytest.mark.parametrize("key", p1_recipes.RECIPES)
 def test_hw1_p1(gpu, monkeypatch, key):
-    recipe, validation = replace(p1_recipes.RECIPES[key], image_size=32), p1_recipes.validation_pipeline({"image_size": 32})
+    recipe, validation = replace(p1_recipes.RECIPES[key], image_size=32), classification.validation_pipeline({"image_size": 32})
     model, splits = gpu.built(p1_models.build, recipe.network), labelled(images(6), 50)
     train(gpu, model, recipe, splits, validation)
     with gpu.waiting():

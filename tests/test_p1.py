@@ -336,7 +336,7 @@ def test_labels_are_the_networks(data, weights, tmp_path):
     model = p1_models.build("small_cnn").eval()
     model.load_state_dict(state["model"])
     split = load_p1(str(data)).validation
-    logits = classification.over_views(model, p1_recipes.validation_pipeline({"image_size": 32})(split.images, torch.empty(0, 0)))
+    logits = classification.over_views(model, classification.validation_pipeline({"image_size": 32})(split.images, torch.empty(0, 0)))
     expected = dict(zip(split.names, logits.argmax(1).tolist(), strict=True))
     assert found["labels"] == expected
     assert found["accuracy"] == pytest.approx(sum(expected[n] == t for n, t in zip(split.names, split.target, strict=True)) / len(split))
@@ -379,7 +379,7 @@ def test_no_images(weights, tmp_path, make):
 def test_training_and_inference_resize_and_normalise_alike(key):
     plain = replace(p1_recipes.RECIPES[key], augment=(), after_resize=(), after_normalise=(), small_share=0.0)
     images, none = torch.randint(0, 256, (2, 3, 32, 32), dtype=torch.uint8), torch.empty(2, 0)
-    seen = p1_recipes.validation_pipeline(plain.settings())(images, none)
+    seen = classification.validation_pipeline(plain.settings())(images, none)
     assert torch.equal(plain.train_pipeline(0)(images, none), seen) and seen.shape[2] == plain.image_size
 
 
