@@ -33,6 +33,7 @@ from common.cli import (
     positive_int,
     run,
 )
+from common.graphs import Graphed
 
 __all__ = [  # cli.py's, which files that import torch anyway take from here
     "DEFAULT_OUT",
@@ -278,9 +279,12 @@ def one_process_first():
 
 
 def parallel(model: nn.Module, runtime: Runtime) -> nn.Module:
-    """The network as it trains: itself, or under DistributedDataParallel, on GPUs with synchronised batch norm (torch has none on CPUs)."""
+    """The network as it trains: itself, on one GPU as CUDA graphs, or under DistributedDataParallel.
+
+    There it has, on GPUs, synchronised batch norm (torch has none on CPUs).
+    """
     if world_size() == 1:
-        return model
+        return Graphed(model) if runtime.device.type == "cuda" else model
     if runtime.device.type == "cuda":
         model = nn.SyncBatchNorm.convert_sync_batchnorm(model, runtime.gpus)
         return nn.parallel.DistributedDataParallel(model, device_ids=[runtime.device], process_group=runtime.gpus)
