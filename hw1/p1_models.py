@@ -114,7 +114,7 @@ TORCHVISION = {  # our name: torchvision's name, the head
 }
 
 
-TIMM = ("tf_efficientnet_lite0", "test_efficientnet")  # the second, of 0.3 M parameters, is the first one's quick form
+TIMM = ("tf_efficientnet_lite2", "tf_efficientnet_lite0", "test_efficientnet")  # the last, of 0.3 M parameters, is the quick form's
 NAMES = (*OWN, *TORCHVISION, *TIMM)
 
 
