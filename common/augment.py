@@ -149,10 +149,7 @@ class ResizedCrop:
         height, width = images.shape[2:]
         top, left, rows, columns = self.boxes(u, height, width).T
         x, y = sample_points(left, columns, width, self.size or width), sample_points(top, rows, height, self.size or height)
-        x = torch.where(u[:, 22:] < 0.5, x.flip(1), x)
-        grid = torch.stack(torch.broadcast_tensors(beside(x, images)[:, None], beside(y, images)[:, :, None]), 3)
-        sampled = F.grid_sample(images.float(), grid, align_corners=False, padding_mode="border")
-        return sampled if images.is_floating_point() else sampled.round().to(images.dtype)
+        return sample(images, torch.where(u[:, 22:] < 0.5, x.flip(1), x), y)
 
     def boxes(self, u: Tensor, height: int, width: int) -> Tensor:
         """top, left, height and width of each crop, (N, 4) whole numbers."""
@@ -172,6 +169,13 @@ def sample_points(start: Tensor, length: Tensor, side: int, count: int) -> Tenso
     """`count` points (N, count) that resize the pixels from `start` on, `length` of a side's, to `count`; -1 to 1 over the whole side."""
     place = (torch.arange(count) + 0.5) * length[:, None] / count - 0.5
     return (2 * (start[:, None] + place.clamp(min=0).minimum(length[:, None] - 1)) + 1) / side - 1
+
+
+def sample(images: Tensor, x: Tensor, y: Tensor, mode: str = "bilinear") -> Tensor:
+    """The images (N, C, len(y), len(x)) at columns x and rows y, both of the CPU, that `sample_points` gave; `mode` is grid_sample's."""
+    grid = torch.stack(torch.broadcast_tensors(beside(x, images)[:, None], beside(y, images)[:, :, None]), 3)
+    sampled = F.grid_sample(images.float(), grid, mode, padding_mode="border", align_corners=False)
+    return sampled if images.is_floating_point() else sampled.round().to(images.dtype)
 
 
 @dataclass(frozen=True)

@@ -145,6 +145,13 @@ def create(name: str, **options) -> nn.Module:
         raise UsageError(f"timm {timm.__version__} has no network {name} ({error}); timm.list_models() names them") from None
 
 
+def timm_url(name: str) -> str:
+    """Where timm publishes the weights of its network of that name; '' if it does not."""
+    import timm
+
+    return timm.get_pretrained_cfg(name).url
+
+
 @setup.on_rank_zero
 def published_weights(name: str, url: str | None) -> dict[str, Tensor]:
     """The state dict that is published of a network at `url`, or in its package of weights; without a `url` nobody publishes one.

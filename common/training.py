@@ -157,6 +157,12 @@ def starting_weights(asked: str | None, recipe, quick: bool) -> str:
     return weights
 
 
+def start_in_words(settings: dict) -> str:
+    """A title for a run of ours: 'resnet_fpn from random weights at 256 px'."""
+    start = {"none": "random weights", "default": "ImageNet weights"}.get(settings["weights"], settings["weights"])
+    return f"{settings['network']} from {start} at {settings['image_size']} px"
+
+
 # ---- a run over the epochs ----
 
 

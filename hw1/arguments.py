@@ -5,7 +5,7 @@ from pathlib import Path
 
 from common import cli
 
-OURS = ("best", "scratch")  # models of p1_train.py that belong to no report
+OURS = ("best", "scratch")  # models that belong to no report
 
 
 def check_report(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:

@@ -21,8 +21,7 @@ def write_ours(run: training.Run, model: str, validation: Labelled) -> dict:
     logits = classification.grader(half, state["settings"], run.runtime)(validation.images)
     graders = metrics.accuracy(logits.max(1).indices, validation.target)
     settings = content["settings"]
-    start = {"none": "random weights", "default": "ImageNet weights"}.get(settings["weights"], settings["weights"])
-    item, title = items.get(f"hw1-p1 {model}"), f"{settings['network']} from {start} at {settings['image_size']} px"
+    item, title = items.get(f"hw1-p1 {model}"), training.start_in_words(settings)
     reproduced = {"accuracy": run.kept["validation_accuracy"], "loss": run.kept["validation_loss"]}
     reproduced[f"accuracy of p1.pth (half precision, mean over {settings['views']} views)"] = graders
     results.write_result(

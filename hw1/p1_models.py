@@ -3,7 +3,6 @@
 import re
 from pathlib import Path
 
-import timm
 from torch import Tensor, nn
 from torchvision import models
 
@@ -74,7 +73,7 @@ def build(name: str, weights: str = "none") -> nn.Module:
     if name in OWN:
         model, url = OWN[name](), None
     elif name in TIMM:
-        model, url = checkpoints.create(name, num_classes=P1_CLASSES), timm.get_pretrained_cfg(name).url
+        model, url = checkpoints.create(name, num_classes=P1_CLASSES), checkpoints.timm_url(name)
     else:
         url = models.get_model_weights(TORCHVISION[name][0]).DEFAULT.url
         model = models.get_model(TORCHVISION[name][0])

@@ -3,9 +3,10 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
+import torch
 from torch import Tensor
 
-from common.augment import beside
+from common.augment import beside, sample, sample_points
 
 
 @dataclass(frozen=True)
@@ -21,3 +22,20 @@ class Symmetries:
             turned = images[rows].rot90(k % 4, (2, 3))
             out[rows] = turned.flip(-1) if k >= 4 else turned
         return out
+
+
+@dataclass(frozen=True)
+class Zoom:
+    """A square tile and its labels, together (N, 3 + 1, S, S): a crop at a random place, resized to S, bilinear, the labels nearest.
+
+    The crop's side is `smallest` to 1 times the tile's.
+    """
+
+    smallest: float = 0.5
+    draws: ClassVar[int] = 3
+
+    def __call__(self, both: Tensor, u: Tensor) -> Tensor:
+        side = both.shape[-1]
+        length = ((self.smallest + u[:, 0] * (1 - self.smallest)) * side).round()
+        x, y = (sample_points((draw * (side - length + 1)).floor(), length, side, side) for draw in (u[:, 1], u[:, 2]))
+        return torch.cat([sample(both[:, :3], x, y), sample(both[:, 3:], x, y, "nearest")], 1)

@@ -1,4 +1,4 @@
-"""What a training of hw1 problem 2 leaves behind: the item with both models' mIoU (2.3, in f23 3.3), and our best model's."""
+"""What a training of hw1 problem 2 leaves behind: the item with both models' mIoU (2.3, in f23 3.3), and our own models'."""
 
 from common import items, results, setup, training
 from hw1 import p2_models, p2_recipes
@@ -6,13 +6,12 @@ from hw1.p2_classes import CLASSES, SCORED
 from hw1.p2_data import Tiles
 
 
-def write_best(run: training.Run, validation: Tiles) -> dict:
-    """Our own model, also as p2.pth, in which form the graders' script uses it, without and with --tta; returns run.json's content."""
-    written = results.write_run(run, p2_recipes.recipe(None, "best"))
-    model, _ = p2_models.load_trained(results.save_half(run.folder, "p2.pth", run.kept), run.runtime, "train again")
-    plain, turned = (p2_models.evaluate(model, validation, run.runtime, turns) for turns in (False, True))
-    item = items.get(p2_recipes.item(None, 3))
-    title = f"{item.title} from random weights"
+def write_ours(run: training.Run, model: str, validation: Tiles) -> dict:
+    """Write run.json, p2.pth, which the graders' script uses, and the item of 'best' or 'scratch'; returns run.json's content."""
+    written = results.write_run(run, p2_recipes.recipe(None, model))
+    half, _ = p2_models.load_trained(results.save_half(run.folder, "p2.pth", run.kept), run.runtime, "train again")
+    plain, turned = (p2_models.evaluate(half, validation, run.runtime, turns) for turns in (False, True))
+    item, title = items.get(f"hw1-p2 {model}"), training.start_in_words(written["settings"])
     setup.from_rank_zero(
         lambda: results.write_result(
             run.runtime,

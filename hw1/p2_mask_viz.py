@@ -24,7 +24,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """The command line."""
     parser = cli.Parser(description=__doc__)
     parser.add_argument("--report", choices=("f22a", "f22b", "f23"))
-    parser.add_argument("--model", choices=("A", "B", "best"), default="B", help="whose stages (default: B; best: our own)")
+    parser.add_argument(
+        "--model", choices=("A", "B", "best", "scratch"), default="B", help="whose stages (default: B; best, scratch: our own)"
+    )
     parser.add_argument("--image", type=Path, metavar="X_sat.jpg", help="draw this image alone, with --mask")
     parser.add_argument("--mask", type=Path, metavar="Y.png")
     cli.add_common_arguments(parser)
@@ -146,7 +148,7 @@ def main(args: argparse.Namespace) -> dict:
         ]
     miou = dict(zip(STAGES[len(stages)], (numbers["validation_miou"] for numbers, _ in stages), strict=True))
     lacking = [f"reproduced / {stage}" for stage in STAGES[3] if ends_kept and stage not in miou]
-    item = items.get(p2_recipes.item(args.report, 4))
+    item, usual = (items.get(p2_recipes.item(args.report, 4)), "B") if args.report else (items.get("hw1-p2 stages"), "best")
     return results.write_result(
         runtime,
         item.name,
@@ -159,7 +161,7 @@ def main(args: argparse.Namespace) -> dict:
         claims=[],
         data=settings["data"],
         weights=settings["weights"],
-        deviations=run["deviations"] + [f"model {args.model}, not B"] * (args.model == "A"),
+        deviations=run["deviations"] + [f"model {args.model}, not {usual}"] * (args.model != usual),
         settings=settings,
     )
 

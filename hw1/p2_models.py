@@ -3,7 +3,10 @@
 In training a network may return a dict with a second entry 'aux', the auxiliary classifier's logits, as torchvision's do.
 """
 
+import itertools
 from collections import OrderedDict
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -60,33 +63,58 @@ class PointwiseFCN(nn.Module):
         return self.pointwise(self.fcn(x)["out"])
 
 
-class ResNetFPN(nn.Module):
-    """Our own: a residual net with a lean last stage, the mean over the whole tile as context, and a feature pyramid (Lin et al., 2017).
+class SemanticFPN(nn.Module):
+    """The decoder of our own networks: the mean over the whole tile as context, and a feature pyramid (Lin et al., 2017).
 
-    The four levels of the pyramid are summed at a quarter of the input's size and classified there (Kirillov et al., 2019).
+    The four levels of the pyramid are summed at a quarter of the input's size and classified there (Kirillov et al., 2019). A network below
+    this class gives them by `levels(x)`: its maps at a 4th, 8th, 16th and 32nd of the input's size.
     """
+
+    def add_decoder(self, widths: Sequence[int], outputs: int, pyramid: int = 96) -> None:
+        """Make the decoder's layers, for levels of so many channels."""
+        self.context = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Conv2d(widths[-1], widths[-1], 1), nn.ReLU(inplace=True))
+        self.fpn = FeaturePyramidNetwork(list(widths), pyramid)
+        self.classifier = nn.Sequential(nn.BatchNorm2d(pyramid), nn.ReLU(inplace=True), nn.Dropout2d(0.1), nn.Conv2d(pyramid, outputs, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        *finer, last = self.levels(x)
+        levels = [*finer, last + self.context(last)]
+        finest, *coarser = self.fpn(OrderedDict((str(i), level) for i, level in enumerate(levels))).values()
+        for level in coarser:
+            finest = finest + F.interpolate(level, finest.shape[2:], mode="bilinear", align_corners=False)
+        return F.interpolate(self.classifier(finest), x.shape[2:], mode="bilinear", align_corners=False)
+
+
+class ResNetFPN(SemanticFPN):
+    """Our own, for random weights: a residual net with a lean last stage under the pyramid."""
 
     WIDTHS = (64, 128, 256, 256)
 
-    def __init__(self, outputs: int = OUTPUTS, pyramid: int = 96):
+    def __init__(self, outputs: int = OUTPUTS):
         super().__init__()
         self.stem = nn.Sequential(*conv_block(3, 32, stride=2), *conv_block(32, 64, stride=2))
         inputs = (64, *self.WIDTHS)
         self.layers = nn.ModuleList(stage(inputs[i], inputs[i + 1], stride=1 if i == 0 else 2) for i in range(4))
-        self.context = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Conv2d(self.WIDTHS[-1], self.WIDTHS[-1], 1), nn.ReLU(inplace=True))
-        self.fpn = FeaturePyramidNetwork(list(self.WIDTHS), pyramid)
-        self.classifier = nn.Sequential(nn.BatchNorm2d(pyramid), nn.ReLU(inplace=True), nn.Dropout2d(0.1), nn.Conv2d(pyramid, outputs, 1))
+        self.add_decoder(self.WIDTHS, outputs)
 
-    def forward(self, x: Tensor) -> Tensor:
-        size, levels = x.shape[2:], OrderedDict()
-        x = self.stem(x)
-        for i, layer in enumerate(self.layers):
-            levels[str(i)] = x = layer(x)
-        levels["3"] = x + self.context(x)
-        finest, *coarser = self.fpn(levels).values()
-        for level in coarser:
-            finest = finest + F.interpolate(level, finest.shape[2:], mode="bilinear", align_corners=False)
-        return F.interpolate(self.classifier(finest), size, mode="bilinear", align_corners=False)
+    def levels(self, x: Tensor) -> list[Tensor]:
+        return list(itertools.accumulate(self.layers, lambda x, layer: layer(x), initial=self.stem(x)))[1:]
+
+
+class EfficientNetFPN(SemanticFPN):
+    """Our own, for ImageNet weights: an EfficientNet of timm, by its name there, without its last layers under the pyramid."""
+
+    def __init__(self, backbone: str, outputs: int = OUTPUTS):
+        super().__init__()
+        self.backbone = checkpoints.create(backbone, features_only=True, out_indices=(1, 2, 3, 4))
+        self.add_decoder(self.backbone.feature_info.channels(), outputs)
+        # All networks here get images normalised by ImageNet's mean and std; these published weights were trained on (x / 255 - 0.5) / 0.5.
+        mean, std = (torch.tensor(values)[:, None, None] for values in (NORMALISE.mean, NORMALISE.std))
+        self.register_buffer("scale", 2 * std, persistent=False)
+        self.register_buffer("shift", 2 * mean - 1, persistent=False)
+
+    def levels(self, x: Tensor) -> list[Tensor]:
+        return self.backbone(x * self.scale + self.shift)
 
 
 def conv_block(inputs: int, outputs: int, stride: int) -> list[nn.Module]:
@@ -104,6 +132,7 @@ def stage(inputs: int, outputs: int, stride: int) -> nn.Sequential:
 
 # ---- by name, with weights ----
 
+TIMM = {"efficientnet_lite2_fpn": "tf_efficientnet_lite2", "test_efficientnet_fpn": "test_efficientnet"}  # the second is the quick form's
 NETWORKS = {
     "vgg16_fcn32s": VGG16FCN32s,
     "deeplabv3_resnet50": lambda: models.segmentation.deeplabv3_resnet50(
@@ -111,6 +140,7 @@ NETWORKS = {
     ),
     "fcn_resnet101": PointwiseFCN,
     "resnet_fpn": ResNetFPN,
+    **{name: partial(EfficientNetFPN, backbone) for name, backbone in TIMM.items()},
 }
 PUBLISHED = {
     "vgg16_fcn32s": models.VGG16_Weights.DEFAULT.url,
@@ -120,13 +150,14 @@ PUBLISHED = {
 
 
 def build(name: str, weights: str = "none") -> nn.Module:
-    """A network by its name in the recipes; `weights` is 'none' (random), 'default' (torchvision's published file) or a file.
+    """A network by its name in the recipes; `weights` is 'none' (random), 'default' (torchvision's or timm's published file) or a file.
 
     Raises UsageError if the published file cannot be had, or a file is missing, damaged or of another network.
     """
     model = NETWORKS[name]()
     if weights == "default":
-        load_start(model, name, checkpoints.published_weights(name, PUBLISHED.get(name)), Path(name))
+        source, url = (TIMM[name], checkpoints.timm_url(TIMM[name])) if name in TIMM else (name, PUBLISHED.get(name))
+        load_start(model, name, checkpoints.published_weights(source, url), Path(name))
     elif weights != "none":
         remedy = f"--weights takes none, default or a state dict of {name}"
         load_start(model, name, load_checkpoint_for_all(Path(weights), remedy), Path(weights))
@@ -136,11 +167,15 @@ def build(name: str, weights: str = "none") -> nn.Module:
 def load_start(model: nn.Module, name: str, state: dict, path: Path) -> None:
     """Copy starting weights into a network: our own checkpoint, torchvision's segmentation network, or the classifier it is built on.
 
+    A classifier of timm may come from its package of weights.
+
     Layers of the head that the file has not, or has for another number of classes, stay random. Raises UsageError that names the first
     keys that do not match.
     """
-    own, (rename, head, ignored) = model.state_dict(), START[name]
-    state = {rename(key): value for key, value in state.get("model", state).items() if not key.startswith(ignored)}
+    own, (rename, head, ignored), state = model.state_dict(), START[name], state.get("model", state)
+    if name in TIMM:
+        state = checkpoints.in_timm_names(state, checkpoints.create(TIMM[name]), path)
+    state = {rename(key): value for key, value in state.items() if not key.startswith(ignored)}
     fits = {
         key: value
         for key, value in state.items()
@@ -149,9 +184,12 @@ def load_start(model: nn.Module, name: str, state: dict, path: Path) -> None:
     load_weights(model, {key: value for key, value in own.items() if key.startswith(head)} | fits, path)
 
 
+BACKBONE = ("conv1", "bn1", "layer1", "layer2", "layer3", "layer4", "conv_stem", "blocks")  # of a ResNet, of an EfficientNet
+
+
 def backbone_key(key: str) -> str:
-    """A classifier's key as torchvision's segmentation networks name it: 'layer1.0.conv1.weight' -> 'backbone.layer1.0.conv1.weight'."""
-    return f"backbone.{key}" if key.split(".")[0] in ("conv1", "bn1", "layer1", "layer2", "layer3", "layer4") else key
+    """A classifier's key as torchvision's segmentation networks and ours name it: 'bn1.weight' -> 'backbone.bn1.weight'."""
+    return f"backbone.{key}" if key.split(".")[0] in BACKBONE else key
 
 
 def fcn_key(key: str) -> str:
@@ -164,6 +202,7 @@ START = {  # a file's key in our network, what of the network may stay random, a
     "deeplabv3_resnet50": (backbone_key, ("classifier.", "aux_classifier."), ("fc.",)),
     "fcn_resnet101": (fcn_key, ("fcn.classifier.", "pointwise."), ("fc.", "aux_classifier.")),
     "resnet_fpn": (str, (), ()),
+    **dict.fromkeys(TIMM, (backbone_key, ("context.", "fpn.", "classifier."), ("conv_head.", "bn2."))),
 }
 
 

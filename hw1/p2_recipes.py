@@ -8,9 +8,12 @@ pretrained, so its A starts from random weights.
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from torch import nn
+
 from common import setup, training
-from common.augment import Normalise, Pipeline, Resize
+from common.augment import ColorJitter, Normalise, Pipeline, Resize
 from common.training import Schedule, cosine, one_cycle
+from hw1.p2_augment import Symmetries, Zoom
 from hw1.p2_data import SIZE
 
 
@@ -18,7 +21,10 @@ from hw1.p2_data import SIZE
 class Recipe(training.Recipe):
     """One training. `sizes` are (share of the epochs, pixels) of the first epochs, trained smaller; the others have `image_size`.
 
+    `geometric` augmentation moves an image and its labels together, `photometric` changes the image alone.
     The loss weighs a class by its share of the pixels to the power of -`class_weights` (0: all alike).
+    `backbone_lr` is a factor of the learning rate for the layers below the network's `backbone`, `average` the decay of the weights' moving
+    average, 0 for none: see classification.moving_average.
     """
 
     batch_size: int = 8
@@ -27,6 +33,10 @@ class Recipe(training.Recipe):
     schedule: Schedule = cosine
     aux_weight: float = 0.5
     class_weights: float = 0.0
+    geometric: tuple = (Symmetries(),)
+    photometric: tuple = ()
+    backbone_lr: float = 1.0
+    average: float = 0.0
     image_size: int = SIZE
     sizes: tuple[tuple[float, int], ...] = ()
     keep: str = "miou"
@@ -38,8 +48,16 @@ class Recipe(training.Recipe):
         return next(smaller, self.image_size)
 
     def train_pipeline(self, epoch: int) -> Pipeline:
-        """What happens to the images of an epoch, counted from 0, after flips and quarter turns."""
-        return Pipeline(Resize(self.train_size(epoch)), Normalise())
+        """What happens to the images of an epoch, counted from 0, after what moves the labels too."""
+        return Pipeline(*self.photometric, Resize(self.train_size(epoch)), Normalise())
+
+    def parameters(self, model: nn.Module) -> list:
+        """All parameters, or those of the backbone and the others, each in a group."""
+        if self.backbone_lr == 1:
+            return super().parameters(model)
+        backbone = list(model.backbone.parameters())
+        others = [value for name, value in model.named_parameters() if not name.startswith("backbone.")]
+        return [{"params": backbone, "scale": self.backbone_lr}, {"params": others}]
 
     def kept_epochs(self) -> tuple[int, ...]:
         """The epochs, counted from 1, whose masks the figures show: early, middle and final (f23: 1, 15, 30)."""
@@ -47,7 +65,7 @@ class Recipe(training.Recipe):
 
     def settings(self) -> dict:
         """Every hyper-parameter as plain JSON values."""
-        transforms = f"Symmetries(), {self.train_pipeline(self.epochs - 1)!r}"
+        transforms = f"{Pipeline(*self.geometric)!r}, {self.train_pipeline(self.epochs - 1)!r}"
         return super().settings() | {"sizes": [list(pair) for pair in self.sizes], "transforms": transforms}
 
 
@@ -60,6 +78,21 @@ RECIPES = {
     ("f23", "A"): replace(A, pretrained=False),
     ("f23", "B"): DEEPLAB,
     ("ours", "best"): Recipe(
+        "efficientnet_lite2_fpn",
+        epochs=60,
+        batch_size=16,
+        optimiser="adamw",
+        lr=1e-3,
+        weight_decay=0.05,
+        schedule=one_cycle,
+        class_weights=0.5,
+        geometric=(Symmetries(), Zoom()),
+        photometric=(ColorJitter(0.3, 0.3, 0.3),),
+        backbone_lr=0.25,
+        average=0.998,
+        keep="last",
+    ),
+    ("ours", "scratch"): Recipe(
         "resnet_fpn",
         epochs=48,
         batch_size=16,
@@ -78,19 +111,23 @@ QUICK = {  # training tiles, and what else differs, so that a quick form from ra
     "vgg16_fcn32s": (16, {"epochs": 3, "image_size": 64}),
     "deeplabv3_resnet50": (16, {"epochs": 3, "image_size": 64, "batch_size": 4, "lr": 5e-4}),
     "fcn_resnet101": (16, {"epochs": 3, "image_size": 64, "batch_size": 4, "lr": 5e-4}),
+    "efficientnet_lite2_fpn": (
+        120,
+        {"network": "test_efficientnet_fpn", "epochs": 5, "image_size": 128, "batch_size": 8, "backbone_lr": 1.0, "average": 0.0},
+    ),
     "resnet_fpn": (120, {"epochs": 5, "image_size": 128, "batch_size": 8}),
 }
 QUICK_VALIDATION = 12
 PROBLEM = {"f22a": 2, "f22b": 2, "f23": 3}  # the number of the segmentation problem in each report
 
 
-def item(report: str | None, number: int) -> str:
-    """The name of an item of the segmentation problem: ('f23', 4) -> 'f23 3.4'; our own model has 'hw1-p2 best' and 'hw1-p2 stages'."""
-    return f"{report} {PROBLEM[report]}.{number}" if report else {3: "hw1-p2 best", 4: "hw1-p2 stages"}[number]
+def item(report: str, number: int) -> str:
+    """The name of an item of the segmentation problem in a report: ('f23', 4) -> 'f23 3.4'."""
+    return f"{report} {PROBLEM[report]}.{number}"
 
 
 def recipe(report: str | None, model: str, quick: bool = False, changes: dict | None = None) -> Recipe:
-    """The recipe of a report's model ('A' or 'B'; 'best' needs no report), in its quick form if asked for, with the user's `changes`.
+    """The recipe of a report's model 'A' or 'B', or of ours, in its quick form if asked for, with the user's `changes`.
 
     Raises UsageError if there is no such recipe.
     """
@@ -100,9 +137,9 @@ def recipe(report: str | None, model: str, quick: bool = False, changes: dict | 
     return replace(found, **(changes or {}))
 
 
-def tile_counts(network: str, quick: bool) -> tuple[int | None, int | None]:
+def tile_counts(report: str | None, model: str, quick: bool) -> tuple[int | None, int | None]:
     """How many training and validation tiles a run uses: all, or the quick form's."""
-    return (QUICK[network][0], QUICK_VALIDATION) if quick else (None, None)
+    return (QUICK[recipe(report, model).network][0], QUICK_VALIDATION) if quick else (None, None)
 
 
 def run_folder(runtime: setup.Runtime, report: str | None, model: str, data: str, changed: dict) -> Path:

@@ -1,4 +1,5 @@
-"""hw1 problem 2 (f23: 3), items 2.3 and 3.3: train a report's segmentation model A or B, or our own best model.
+"""hw1 problem 2 (f23: 3), items 2.3 and 3.3: train a report's segmentation model A or B, or one of ours: best (EfficientNet-Lite2 from
+ImageNet weights under a feature pyramid) and scratch (a small residual net from random ones).
 
 Reported mIoU on the validation tiles: f22a A 0.669958, B 0.730315; f22b A 0.6927, B 0.7475; f23 A 0.4525, B 0.7042. Every mIoU is the
 course's, over the whole set at 512 px, whatever the training's --image-size. Writes OUT/checkpoints/p2-<report>-<model>/ (the early, middle
@@ -21,7 +22,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """The command line."""
     parser = cli.Parser(description=__doc__)
     parser.add_argument("--report", choices=("f22a", "f22b", "f23"))
-    parser.add_argument("--model", choices=("A", "B", "best"), required=True)
+    parser.add_argument("--model", choices=("A", "B", "best", "scratch"), required=True)
     parser.add_argument("--image-size", type=cli.positive_int, help="input pixels, a multiple of 32, for smaller machines (default: 512)")
     cli.add_training_arguments(parser)
     cli.add_common_arguments(parser)
@@ -38,10 +39,10 @@ import torch.nn.functional as F
 from torch import Tensor
 from tqdm import tqdm
 
-from common import setup, training
+from common import classification, setup, training
+from common.augment import Pipeline
 from common.data import batches
 from hw1 import p2_items, p2_models, p2_recipes
-from hw1.p2_augment import Symmetries
 from hw1.p2_classes import CLASSES, SCORED, UNKNOWN
 from hw1.p2_data import Tiles, load_p2, shrink_labels
 from hw1.p2_recipes import Recipe
@@ -71,16 +72,16 @@ def train_epoch(model, optimiser, tiles: Tiles, recipe: Recipe, runtime: setup.R
     model.train()
     setup.seed_everything(runtime.seed, epoch, setup.rank())  # dropout: each epoch can be repeated alone, which is what --resume needs
     generator = torch.Generator().manual_seed(setup.mixed_seed(runtime.seed, epoch))
-    pipeline, turn, size = recipe.train_pipeline(epoch), Symmetries(), recipe.train_size(epoch)
+    together, alone, size = Pipeline(*recipe.geometric), recipe.train_pipeline(epoch), recipe.train_size(epoch)
     weight = runtime.send(class_weights(tiles.pixels, recipe.class_weights))
     loss_sum, count, steps = torch.zeros((), device=runtime.device), 0, -(-len(tiles) // recipe.batch_size)
-    walk = batches(len(tiles), recipe.batch_size, generator, turn.draws + pipeline.draws)
+    walk = batches(len(tiles), recipe.batch_size, generator, together.draws + alone.draws)
     for step, (index, u, share) in enumerate(tqdm(walk, f"epoch {epoch + 1}", steps, leave=False, disable=setup.rank() > 0 or None)):
         lr = recipe.lr * recipe.schedule(epoch + step / steps, recipe.epochs)
         training.set_lr(optimiser, lr)
         both = runtime.send(torch.cat([tiles.images[index], tiles.labels[index, None]], 1))
-        both = turn(both, u[:, : turn.draws])
-        images, target = pipeline(both[:, :3], u[:, turn.draws :]), shrink_labels(both[:, 3], size).long()
+        both = together(both, u[:, : together.draws])
+        images, target = alone(both[:, :3], u[:, together.draws :]), shrink_labels(both[:, 3], size).long()
         with runtime.autocast():
             loss = segmentation_loss(model(images), target, weight, recipe.aux_weight)
         optimiser.zero_grad(set_to_none=True)
@@ -98,16 +99,18 @@ def main(args: argparse.Namespace) -> dict:
     recipe = p2_recipes.recipe(args.report, args.model, args.quick, changed)
     runtime = setup.start(args)
     weights = training.starting_weights(args.weights, recipe, args.quick)
-    splits = load_p2(args.data, recipe.image_size, *p2_recipes.tile_counts(recipe.network, args.quick))
+    splits = load_p2(args.data, recipe.image_size, *p2_recipes.tile_counts(args.report, args.model, args.quick))
     folder = p2_recipes.run_folder(runtime, args.report, args.model, splits.name, changed)
     model = runtime.place(p2_models.build(recipe.network, weights))
-    optimiser, parallel = training.make_optimiser(model, recipe), setup.parallel(model, runtime)
+    optimiser = training.make_optimiser(model, recipe)
+    average = classification.moving_average(model, optimiser, recipe.average)
+    parallel, evaluated = setup.parallel(model, runtime), average.module if average else model
     run = training.Run(folder, recipe, training.run_settings(recipe, weights, splits.describe(), runtime), runtime)
-    for epoch in run.epochs(model, optimiser):
+    for epoch in run.epochs(model, optimiser, average):
         numbers = train_epoch(parallel, optimiser, splits.train, recipe, runtime, epoch.index)
-        epoch.record(**numbers, **p2_models.evaluate(model, splits.validation, runtime))
-    if args.model == "best":
-        return p2_items.write_best(run, splits.validation)
+        epoch.record(**numbers, **p2_models.evaluate(evaluated, splits.validation, runtime))
+    if args.report is None:
+        return p2_items.write_ours(run, args.model, splits.validation)
     return p2_items.write_miou(run, args.report, args.model, changed)
 
 
