@@ -73,8 +73,9 @@ def train_epoch(model: nn.Module, optimiser, split: Labelled, recipe: Recipe, ru
         if recipe.clip:
             torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.clip)
         optimiser.step()
-        loss_sum += loss.detach() * len(target)
-        correct += (logits.detach().max(1).indices == (target if target.ndim == 1 else target.max(1).indices)).sum()
+        loss, logits = loss.detach(), logits.detach()  # see graphs.Graphed
+        loss_sum += loss * len(target)
+        correct += (logits.max(1).indices == (target if target.ndim == 1 else target.max(1).indices)).sum()
         count += len(target)
     loss_sum, correct, count = setup.total(loss_sum, correct, count)
     return {"lr": lr, "train_loss": loss_sum / count, "train_accuracy": correct / count}

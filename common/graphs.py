@@ -3,6 +3,8 @@
 Small batches of small images (the reports' 16 to 32 of 32 px) keep a GPU busy for less time than Python needs to name a step's operations.
 """
 
+import sys
+
 import torch
 from torch import Tensor, nn
 
@@ -13,7 +15,9 @@ MOST = 4  # graphs of a network: each keeps the memory of its step
 class Graphed(nn.Module):
     """The network `module`, same parameters and results; in training, batches of a shape that stays are forward and backward graphs.
 
-    Other batches (an epoch's last one, captions of many lengths) and evaluation are as without it.
+    Other batches (an epoch's last one, captions of many lengths) and evaluation are as without it. The loop has to let go of a step's loss
+    and outputs (`loss = loss.detach()`) before the next one: what autograd keeps for them belongs to the stream of the step before, for
+    which a graph that is being made must not wait.
     """
 
     def __init__(self, module: nn.Module):
@@ -29,7 +33,11 @@ class Graphed(nn.Module):
         self._row = self._row + 1 if shape == self._last else 1
         self._last = shape
         if shape not in self._graphs and self._row > STEADY and len(self._graphs) < MOST:
-            self._graphs[shape] = capture(self.module, inputs)
+            try:
+                self._graphs[shape] = capture(self.module, inputs)
+            except RuntimeError as error:  # slower, and the same numbers
+                print(f"note: steps of {tuple(inputs[0].shape)} are no CUDA graph ({str(error).splitlines()[0]})", file=sys.stderr)
+                self._graphs[shape] = self.module
         return self._graphs.get(shape, self.module)(*inputs)
 
 
@@ -50,11 +58,13 @@ def capture(module: nn.Module, inputs: tuple[Tensor, ...]):
 
     The passes that warm it up leave neither batch norm's statistics nor the random numbers changed.
     """
+    torch.autograd.graph.set_warn_on_accumulate_grad_stream_mismatch(False)  # warming up uses a stream of its own
     device, kept = inputs[0].device, [buffer.clone() for buffer in module.buffers()]
     half = torch.autocast(device.type, torch.get_autocast_dtype(device.type), torch.is_autocast_enabled(device.type), cache_enabled=False)
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), half:
-        graph = torch.cuda.make_graphed_callables(Step(module), tuple(value.clone() for value in inputs), allow_unused_input=True)
-    with torch.no_grad():
-        for buffer, value in zip(module.buffers(), kept, strict=True):
-            buffer.copy_(value)
-    return graph
+    try:
+        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), half:
+            return torch.cuda.make_graphed_callables(Step(module), tuple(value.clone() for value in inputs), allow_unused_input=True)
+    finally:
+        with torch.no_grad():
+            for buffer, value in zip(module.buffers(), kept, strict=True):
+                buffer.copy_(value)

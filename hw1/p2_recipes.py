@@ -79,7 +79,7 @@ RECIPES = {
     ("f23", "B"): DEEPLAB,
     ("ours", "best"): Recipe(
         "efficientnet_lite2_fpn",
-        epochs=60,
+        epochs=40,
         batch_size=16,
         optimiser="adamw",
         lr=1e-3,
@@ -90,6 +90,7 @@ RECIPES = {
         photometric=(ColorJitter(0.3, 0.3, 0.3),),
         backbone_lr=0.25,
         average=0.998,
+        sizes=((0.5, 384),),
         keep="last",
     ),
     ("ours", "scratch"): Recipe(

@@ -87,7 +87,8 @@ def train_epoch(model, optimiser, tiles: Tiles, recipe: Recipe, runtime: setup.R
         optimiser.zero_grad(set_to_none=True)
         (loss * share).backward()
         optimiser.step()
-        loss_sum += loss.detach() * len(index)
+        loss = loss.detach()  # see graphs.Graphed
+        loss_sum += loss * len(index)
         count += len(index)
     loss_sum, count = setup.total(loss_sum, count)
     return {"lr": lr, "train_loss": loss_sum / count}

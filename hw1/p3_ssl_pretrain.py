@@ -80,7 +80,8 @@ def train_epoch(model: nn.Module, optimiser, images: Tensor, recipe, runtime: se
         (loss * weight).backward()
         optimiser.step()
         networks.update_target()
-        loss_sum += loss.detach() * len(index)
+        loss = loss.detach()  # see graphs.Graphed
+        loss_sum += loss * len(index)
         same += byol.identical(view1, view2).sum()
         count += len(index)
     loss_sum, same, count = setup.total(loss_sum, same, count)

@@ -102,7 +102,8 @@ def train_epoch(model, optimiser, pairs: Pairs, recipe: Recipe, runtime: setup.R
         torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.clip)
         optimiser.step()
         tokens = int(pairs.counts[index].sum())
-        loss_sum += loss.detach() * tokens
+        loss = loss.detach()  # see graphs.Graphed
+        loss_sum += loss * tokens
         count += tokens
     loss_sum, count = setup.total(loss_sum, count)
     return {"lr": optimiser.param_groups[0]["lr"], "train_loss": loss_sum / count}

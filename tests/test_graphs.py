@@ -71,3 +71,15 @@ def test_evaluation_other_inputs_and_many_shapes_are_left_alone(made):
     for _ in range(5):
         optional(torch.ones(3, 4), None)
     assert len(shapes) == graphs.MOST
+
+
+def test_a_graph_that_cannot_be_made_costs_a_line_and_no_number(monkeypatch, capsys):
+    def fail(*_, **__):
+        raise RuntimeError("CUDA error: no graph\nmore")
+
+    monkeypatch.setattr(torch.cuda, "make_graphed_callables", fail)
+    graphed = graphs.Graphed(torch.nn.Linear(4, 2))
+    x = torch.ones(3, 4)
+    for _ in range(6):
+        assert torch.equal(graphed(x), graphed.module(x))
+    assert capsys.readouterr().err == "note: steps of (3, 4) are no CUDA graph (CUDA error: no graph)\n"
