@@ -21,7 +21,7 @@ from common.augment import (
     ResizedCrop,
     Rotate,
 )
-from hw1.p2_augment import Symmetries
+from hw1.p2_augment import Symmetries, Zoom
 from hw1.p3_augment import Grayscale, Sometimes
 
 IMAGES = torch.randint(0, 256, (6, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
@@ -34,6 +34,23 @@ def test_symmetries_are_the_eight_of_a_square():
     quarters = [image[0].rot90(k, (1, 2)) for k in range(4)]
     expected = {tuple(one.flatten().tolist()) for one in [*quarters, *(one.flip(-1) for one in quarters)]}
     assert {tuple(one.flatten().tolist()) for one in out} == expected and len(expected) == 8
+
+
+def test_zoom_cuts_image_and_labels_at_the_same_place():
+    both, u = torch.cat([IMAGES, IMAGES[:, :1]], 1), torch.rand(6, 3, generator=torch.Generator().manual_seed(3))
+    both = torch.nn.functional.interpolate(both, (64, 64))  # as large as a crop of half the side has room in
+    u[0] = torch.tensor([0.999, 0.5, 0.5])
+    out = Zoom()(both, u)
+    assert out.shape == both.shape and out.dtype == torch.uint8 and torch.equal(out[0], both[0])  # the whole side: nothing is moved
+    for i in range(6):
+        side = round(64 * (0.5 + float(u[i, 0]) / 2))
+        left, top = (int(float(draw) * (65 - side)) for draw in u[i, 1:])
+        crop = both[i : i + 1, :, top : top + side, left : left + side].float()
+        image = torch.nn.functional.interpolate(crop[:, :3], (64, 64), mode="bilinear", align_corners=False)[0]
+        labels = torch.nn.functional.interpolate(crop[:, 3:], (64, 64), mode="nearest-exact")[0]
+        assert (out[i, :3] - image).abs().max() < 1 and (out[i, 3:] != labels).float().mean() < 0.02
+    assert (Zoom(1.0)(both, u) == both).all()
+    check_own_draws(Zoom(), both[:1])
 
 
 def test_random_erasing_erases_a_share_p_of_the_images_and_2_to_33_hundredths_of_each():

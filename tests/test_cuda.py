@@ -215,7 +215,7 @@ def test_hw1_p1(gpu, monkeypatch, key):
     assert len(embedding.feats) == 6 and embedding.feats.device.type == "cpu"
 
 
-@pytest.mark.parametrize("key", [("f22a", "A"), ("f22a", "B"), ("f22b", "B"), ("ours", "best")])
+@pytest.mark.parametrize("key", [("f22a", "A"), ("f22a", "B"), ("f22b", "B"), ("ours", "best"), ("ours", "scratch")])
 def test_hw1_p2(gpu, key):
     recipe = replace(p2_recipes.RECIPES[key], batch_size=2, image_size=96, sizes=((1.0, 64),))
     tiles = Tiles(images(4, 96), torch.randint(0, 7, (4, 96, 96), dtype=torch.uint8), list("abcd"))

@@ -91,7 +91,8 @@ def every_training(args: argparse.Namespace) -> None:
     """Each script's main twice, in small, the second time with --resume; what it returns in each process, as JSON."""
     results.drawing.save = lambda figure, path: path.write_bytes(b"")
     p1_recipes.RECIPES["ours", "scratch"] = replace(p1_recipes.RECIPES["f22a", "A"], mixup=0.2, average=0.9)
-    p2_recipes.QUICK["resnet_fpn"], p2_recipes.QUICK_VALIDATION = (8, {"image_size": 64}), 3
+    small = {"network": "test_efficientnet_fpn", "image_size": 64, "average": 0.9}
+    p2_recipes.QUICK["efficientnet_lite2_fpn"], p2_recipes.QUICK_VALIDATION = (8, small), 3
     p3_recipes.QUICK_UNLABELLED, p3_recipes.QUICK_LABELLED = 60, (3, 3)
     p2_tables.QUICK_IMAGES, p2_ours.QUICK_UNLABELED = (4, 1), 20
     pet_recipes.QUICK_IMAGES = (2, 1)

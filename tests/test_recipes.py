@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from common import classification, training
-from common.augment import Flip, Normalise, Pipeline
+from common.augment import ColorJitter, Flip, Normalise, Pipeline
 from common.data import Labelled
 from common.setup import Runtime, seed_everything
-from hw1 import p2_data, p2_recipes, p2_seg_train
+from hw1 import p2_augment, p2_data, p2_recipes, p2_seg_train
 
 CPU, FP32 = Runtime(torch.device("cpu"), False), {"precision": "fp32"}
 NO_EFFECT = {"network", "keep", "pretrained", "num_classes", "validation_batch"}  # on the steps of a training that is given its network
@@ -84,7 +84,17 @@ def test_label_smoothing_is_the_losses_own(tmp_path):
         assert history[-1]["train_loss"] == pytest.approx(expected, abs=0.01)
 
 
-SEGMENTATION = {"class_weights": 0.5, "image_size": 64, "sizes": ((0.6, 32),), "batch_size": 3, "lr": 1e-3}
+SEGMENTATION = {
+    "class_weights": 0.5,
+    "geometric": (p2_augment.Zoom(),),
+    "photometric": (ColorJitter(0.3, 0.3, 0.3),),
+    "backbone_lr": 0.25,
+    "average": 0.5,
+    "image_size": 64,
+    "sizes": ((0.6, 32),),
+    "batch_size": 3,
+    "lr": 1e-3,
+}
 
 
 @pytest.mark.parametrize("name", SEGMENTATION)
@@ -94,10 +104,10 @@ def test_each_field_of_a_segmentations_recipe_changes_its_training(tmp_path, nam
 
         def __init__(self):
             super().__init__()
-            self.layer = torch.nn.Conv2d(3, 7, 1)
+            self.backbone, self.head = torch.nn.Conv2d(3, 7, 1), torch.nn.Conv2d(7, 7, 1)
 
         def forward(self, x):
-            return self.layer(x)
+            return self.head(self.backbone(x))
 
     def last(recipe, folder):
         seed_everything(0)
@@ -106,10 +116,11 @@ def test_each_field_of_a_segmentations_recipe_changes_its_training(tmp_path, nam
         tiles = p2_data.Tiles(images, torch.where(images[:, 0] > 200, 1, 0).to(torch.uint8), [""] * 6)
         model = Dots()
         optimiser = training.make_optimiser(model, recipe)
-        for epoch in training.Run(folder, recipe, FP32, CPU).epochs(model, optimiser):
+        average = classification.moving_average(model, optimiser, recipe.average)
+        for epoch in training.Run(folder, recipe, FP32, CPU).epochs(model, optimiser, average):
             numbers = p2_seg_train.train_epoch(model, optimiser, tiles, recipe, CPU, epoch.index)
-            epoch.record(**numbers, validation_miou=0.0)
-        return torch.load(folder / "last.pth", weights_only=True)["model"]["layer.weight"]
+            epoch.record(**numbers)
+        return torch.load(folder / "best.pth", weights_only=True)["model"]["backbone.weight"]
 
-    plain = p2_recipes.Recipe("dots", epochs=2, batch_size=2, image_size=96)
+    plain = p2_recipes.Recipe("dots", epochs=2, batch_size=2, image_size=96, keep="last")
     assert not torch.equal(last(plain, tmp_path / "a"), last(replace(plain, **{name: SEGMENTATION[name]}), tmp_path / "b"))
