@@ -116,12 +116,13 @@ class Chain:
     quick: dict = field(default_factory=dict)
 
     def recipe(self, stage: Stage, last: Recipe) -> Recipe:
-        """A stage's, shortened where today's `last` training is.
+        """A stage's, shortened where today's `last` training is, and of its network where that is not the chain's own.
 
         Without the moving average: of a short training, which ends at a learning rate of 0, it would still hold the beginning.
         """
         epochs = max(1, round(stage.epochs * last.epochs / self.last.epochs))
-        return replace(last, network=stage.network or last.network, epochs=epochs, average=0.0)
+        network = (last.network == self.last.network and stage.network) or last.network
+        return replace(last, network=network, epochs=epochs, average=0.0)
 
 
 SCRATCH = Chain(
@@ -141,7 +142,7 @@ SCRATCH = Chain(
         keep="last",
     ),
     choice="by looking at the public test images: on images used for no choice the accuracy may be another",
-    quick={"epochs": 4, "batch_size": 20, "lr": 0.05},
+    quick={"network": "whitened_small", "epochs": 6, "batch_size": 20, "lr": 0.05, "after_normalise": ()},
 )
 BEST = Chain(
     "best",
@@ -170,7 +171,7 @@ BEST = Chain(
     choice="before any training, nothing on the public test images; but its form follows scratch's chain, whose length was chosen on them",
     quick={
         "network": "test_efficientnet",
-        "epochs": 12,
+        "epochs": 6,
         "batch_size": 20,
         "lr": 3e-3,
         "image_size": CIFAR_SIZE,

@@ -24,6 +24,7 @@ NETWORKS = (
     "resnet50",
     "whitened",
     "whitened_residual",
+    "whitened_small",
     "tf_efficientnet_lite0",
     "test_efficientnet",
 )

@@ -10,6 +10,7 @@ augmentation. Left out: backward passes, which need a real device, and what kern
 import contextlib
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -265,15 +266,20 @@ def test_hw2_p2(gpu, recipe):
     train(gpu, model, recipe, splits, NORMALISED)
     with gpu.waiting():
         assert p2_suspects.largest_probability(model, splits.train, CUDA).shape == (6,)
-        assert cifar_models.logits(model, splits.train.images, CUDA).shape == (6, 10)
+        assert cifar_models.logits(model, splits.train.images, {}, CUDA).shape == (6, 10)
 
 
-@pytest.mark.parametrize("network", [stage.network for stage in (p2_ours.FOLD, *p2_ours.CHAIN)] + [cifar_recipes.OURS.network])
-def test_hw2_p2_ours(gpu, tmp_path, network):
-    model, splits = gpu.built(cifar_models.build, network), labelled(images(6), 10)
-    with gpu.waiting():
-        soft = p2_ours.probabilities(model, images(6), [], tmp_path / "soft.pth", CUDA)
-    train(gpu, model, cifar_recipes.OURS, p2_ours.with_soft_labels(splits, images(6), soft, 0.1), NORMALISED)
+@pytest.mark.parametrize("chain", cifar_recipes.CHAINS.values(), ids=cifar_recipes.CHAINS)
+def test_hw2_p2_ours(gpu, tmp_path, chain):
+    splits, training_set = labelled(images(6), 10), labelled(images(6), 10)
+    for recipe in [*(chain.recipe(stage, chain.last) for stage in (chain.fold, *chain.stages)), chain.last]:
+        model = gpu.built(cifar_models.build, recipe.network)
+        own = p2_ours.for_soft_labels(recipe) if training_set.train.target.ndim == 2 else recipe
+        train(gpu, model, own, training_set, classification.validation_pipeline(own.settings()))
+        run = SimpleNamespace(history=[], settings=own.settings(), runtime=CUDA)
+        with gpu.waiting():
+            soft = p2_ours.probabilities(model, images(6), run, tmp_path / "soft.pth")
+        training_set = p2_ours.with_soft_labels(splits, images(6), soft, 0.1)
 
 
 @pytest.mark.parametrize("arch", vit.ARCHES)

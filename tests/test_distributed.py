@@ -82,6 +82,7 @@ TRAININGS = {  # script, options, the files that it leaves in --out
     "cleaning": (p2_cleaning, [], ["cv22-2.4.json"]),
     "final": (p2_final, [], ["cv22-2.5.json"]),
     "ours": (p2_final, ["--model", "best", "--batch-size", "20"], ["hw2-p2-best.json"]),
+    "ours, scratch": (p2_final, ["--model", "scratch", "--batch-size", "20"], ["hw2-p2-scratch.json"]),
     "pets": (pet_train, ["--image-size", "16"], ["f21-1.1.json"]),
     "captions": (p2_caption_train, ["--arch", "small", "--batch-size", "16"], ["f21-2.1-training.json"]),
 }
@@ -94,7 +95,8 @@ def every_training(args: argparse.Namespace) -> None:
     small = {"network": "test_efficientnet_fpn", "image_size": 64, "average": 0.9}
     p2_recipes.QUICK["efficientnet_lite2_fpn"], p2_recipes.QUICK_VALIDATION = (8, small), 3
     p3_recipes.QUICK_UNLABELLED, p3_recipes.QUICK_LABELLED = 60, (3, 3)
-    p2_tables.QUICK_IMAGES, p2_ours.QUICK_UNLABELED = (4, 1), 20
+    p2_tables.QUICK_IMAGES = p2_ours.QUICK_IMAGES = (4, 1)
+    p2_ours.QUICK_UNLABELED = 20
     pet_recipes.QUICK_IMAGES = (2, 1)
     for backbone in (p3_recipes.PRETRAIN, p3_recipes.SUPERVISED):  # --epochs would give their runs other folders than transfer's
         p3_recipes.QUICK[backbone]["epochs"] = 1

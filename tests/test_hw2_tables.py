@@ -7,6 +7,7 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
+import timm
 import torch
 import torch.nn.functional as F
 from conftest import run_script
@@ -31,7 +32,7 @@ from hw2 import (
     p2_synthetic,
     p2_tables,
 )
-from hw2.p2_recipes import OURS, TABLE
+from hw2.p2_recipes import BEST, CHAINS, SCRATCH, TABLE
 from hw2.p2_transforms import ByPart
 
 CPU = setup.Runtime(torch.device("cpu"), False)
@@ -48,7 +49,8 @@ def cifar(tmp_path_factory):
 @pytest.fixture(scope="module", autouse=True)
 def few_images():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(p2_tables, "QUICK_IMAGES", (3, 2))
+        for module in (p2_tables, p2_ours):
+            patch.setattr(module, "QUICK_IMAGES", (3, 2))
         yield
 
 
@@ -56,12 +58,12 @@ def call(script, cifar, out, *options):
     return script.main(script.parse_args(["--data", str(cifar), "--out", str(out), "--quick", "--epochs", "1", *options]))
 
 
-@pytest.fixture(scope="module")
-def ours(cifar, tmp_path_factory):
-    """The result and the p2.pth of our own training's quick form."""
-    out = tmp_path_factory.mktemp("ours")
-    result = p2_final.main(p2_final.parse_args(["--model", "best", "--data", str(cifar), "--out", str(out), "--quick"]))
-    return result, next(out.glob("checkpoints/hw2-p2-best*/p2.pth"))
+@pytest.fixture(scope="module", params=CHAINS)
+def ours(request, cifar, tmp_path_factory):
+    """The result and the p2.pth of the quick form of one of our own trainings."""
+    out, model = tmp_path_factory.mktemp("ours"), request.param
+    result = p2_final.main(p2_final.parse_args(["--model", model, "--data", str(cifar), "--out", str(out), "--quick"]))
+    return result, next(out.glob(f"checkpoints/hw2-p2-{model}-quick/p2.pth"))
 
 
 def some(count: int) -> Splits:
@@ -175,9 +177,12 @@ def test_cleaning_table(cifar, tmp_path, capsys):
 
 
 def test_wrong_weights_end_before_the_scoring_network_trains(cifar, tmp_path, capsys):
-    for script in (p2_cleaning, p2_final):
+    for script, model in ((p2_cleaning, []), (p2_final, []), (p2_final, ["--model", "best"])):
         with pytest.raises(UsageError, match=r"none\.pth"):
-            call(script, cifar, tmp_path, "--weights", str(tmp_path / "none.pth"))
+            call(script, cifar, tmp_path, *model, "--weights", str(tmp_path / "none.pth"))
+    torch.save(p2_models.build("lenet").state_dict(), tmp_path / "lenet.pth")
+    with pytest.raises(UsageError, match=r"lenet\.pth belongs to another model"):
+        call(p2_final, cifar, tmp_path, "--model", "best", "--weights", str(tmp_path / "lenet.pth"))
     assert "epoch 1 " not in capsys.readouterr().out
 
 
@@ -225,9 +230,9 @@ def test_what_is_right_adds_up_to_the_accuracy(cifar):
 def test_final_training(cifar, tmp_path):
     found = call(p2_final, cifar, tmp_path, "--weights", "none")
     assert found["item"] == "cv22 2.5" and "random weights, not published ones" in found["deviations"]
-    model, _ = p2_models.load_trained(next(tmp_path.glob("checkpoints/cv22-final*/best.pth")), CPU, "")
+    model, state = p2_models.load_trained(next(tmp_path.glob("checkpoints/cv22-final*/best.pth")), CPU, "")
     test = p2_data.load_public_test(str(cifar))
-    labels = p2_models.logits(model, test.images, CPU, views=1).max(1).indices
+    labels = p2_models.logits(model, test.images, state["settings"] | {"views": 1}, CPU).max(1).indices
     assert found["reproduced"]["accuracy on public_test"] == pytest.approx((labels == test.target).double().mean().item())
     assert (tmp_path / "cv22-2.5.png").exists()
     left = found["settings"]["validation images left, the report's way"]
@@ -242,9 +247,10 @@ def test_final_training(cifar, tmp_path):
 
 def test_ours_is_trained_on_unlabelled_images_too(ours):
     found, path = ours
-    assert found["item"] == "hw2-p2 best" and path.stat().st_size < 10e6
+    chain = CHAINS[found["item"].removeprefix("hw2-p2 ")]
+    assert path.stat().st_size < 10e6 and (path.parent / "dropped.csv").exists()
     state = load_checkpoint(path, "")
-    assert state["settings"]["network"] == "whitened_residual" and state["settings"]["label_smoothing"] == 0
+    assert state["settings"]["network"] == chain.quick["network"] and state["settings"]["label_smoothing"] == 0
     assert state["settings"]["data"]["train"] == 30 - round(0.13 * 30) + 30  # of the labelled images all but 13 %, and the unlabelled ones
     assert 0 < state["settings"]["data"]["validation"] <= 0.02 * 300  # all but 2 % of the labelled images are for training
 
@@ -266,10 +272,11 @@ def test_soft_labels_are_probabilities(cifar):
     assert both.target[:20].max(1).values == pytest.approx([0.91] * 20)
 
 
-def test_each_network_learns_the_labels_of_the_one_before(cifar, tmp_path, monkeypatch):
-    sets, names = {}, ["teacher", "student", "best"]
+@pytest.mark.parametrize("chain", CHAINS.values(), ids=CHAINS)
+def test_each_network_learns_the_labels_of_the_one_before(cifar, tmp_path, monkeypatch, chain):
+    sets, names = {}, [*(f"{chain.name}-{stage.name}" for stage in chain.stages), chain.name]
 
-    def train_stage(name, recipe, splits, runtime, changed):
+    def train_stage(name, recipe, splits, weights, runtime, changed):
         sets[name] = (recipe.network, splits.train.target)
         return name, SimpleNamespace(history=[{"epoch": 1, "seconds": 1.0, "validation_accuracy": 0.5}], folder=tmp_path)
 
@@ -277,22 +284,75 @@ def test_each_network_learns_the_labels_of_the_one_before(cifar, tmp_path, monke
     monkeypatch.setattr(
         p2_ours, "probabilities", lambda name, images, *_: F.one_hot(torch.full((len(images),), names.index(name)), 10).float()
     )
-    monkeypatch.setattr(p2_ours, "label_probabilities", lambda splits, *_: (torch.rand(len(splits.train)), 2.0))
-    p2_ours.train(some(20), OURS, replace(CPU, data=str(cifar), out=tmp_path, quick=True), {})
+    monkeypatch.setattr(p2_ours, "label_probabilities", lambda chain, splits, *_: (torch.rand(len(splits.train)), {}))
+    p2_ours.train(chain, some(20), chain.last, "none", replace(CPU, data=str(cifar), out=tmp_path, quick=True), {})
     kept = 20 - round(0.13 * 20)
-    assert list(sets) == names and sets["teacher"][1].shape == (kept,)
+    assert list(sets) == names and sets[names[0]][1].shape == (kept,)
     for before, name in enumerate(names[1:]):
         assert (sets[name][1][kept:].argmax(1) == before).all() and len(sets[name][1]) > kept
-    assert [network for network, _ in sets.values()] == ["whitened", "whitened", "whitened_residual"]
+    assert [network for network, _ in sets.values()] == [stage.network or chain.last.network for stage in chain.stages] + [
+        chain.last.network
+    ]
+
+
+def test_a_chains_stages_follow_its_last_training():
+    stage = SCRATCH.stages[1]
+    assert SCRATCH.recipe(stage, SCRATCH.last) == replace(SCRATCH.last, network="whitened", epochs=30)
+    assert SCRATCH.recipe(stage, replace(SCRATCH.last, network="lenet", epochs=4)) == replace(SCRATCH.last, network="lenet", epochs=3)
+    teacher = BEST.recipe(BEST.stages[0], replace(BEST.last, lr=0.5))
+    assert teacher == replace(BEST.last, epochs=8, lr=0.5, average=0.0) and BEST.last.average > 0
+
+
+def test_best_resizes_after_the_augmentation_and_mixes_hard_labels_alone(cifar, tmp_path, monkeypatch):
+    names = [type(operation).__name__ for operation in BEST.last.train_pipeline(0).operations]
+    assert names == ["Crop", "Flip", "Resize", "Normalise"] and "Resize" not in SCRATCH.last.settings()["transforms"]
+    small = replace(BEST.last, network="test_efficientnet", image_size=40, epochs=1, batch_size=5, average=0.5)
+    sizes, evaluate = [], classification.evaluate
+
+    def watched(model, split, pipeline, *more):
+        sizes.append(pipeline(split.images[:1], torch.empty(0, 0)).shape[2:])
+        return evaluate(model, split, pipeline, *more)
+
+    monkeypatch.setattr(classification, "evaluate", watched)
+    runtime, splits = replace(CPU, out=tmp_path), some(10)
+    soft = p2_ours.with_soft_labels(splits, splits.train.images, torch.rand(10, 10).softmax(1), 0.1)
+    for name, these, mixup in (("hard", splits, 0.2), ("soft", soft, 0.0)):
+        model, run = p2_ours.train_stage(name, small, these, "none", runtime, {})
+        assert run.recipe.mixup == run.settings["mixup"] == mixup and run.settings["image_size"] == 40
+        kept = load_checkpoint(run.folder / "best.pth", "")["model"]
+        assert all(torch.equal(value, kept[key]) for key, value in model.state_dict().items())  # the average of the weights
+    assert set(sizes) == {(40, 40)}
+
+
+def test_size_normalisation_and_views_are_the_checkpoints(monkeypatch):
+    images = torch.randint(0, 256, (2, 3, 32, 32), dtype=torch.uint8)
+    seen = []
+
+    class Watching(torch.nn.Module):
+        def forward(self, x):
+            seen.append(x)
+            return x.mean((2, 3)).repeat(1, 4)
+
+    settings = {"image_size": 48, "normalise": "half", "views": 2}
+    assert p2_models.logits(Watching(), images, settings, CPU).shape == (2, 10)
+    assert len(seen) == 2 and seen[0].shape == (2, 3, 48, 48) and torch.equal(seen[0].flip(-1), seen[1])
+    assert (seen[0].mean(), seen[0].amin() >= -1) == (pytest.approx(float(images.float().mean() / 127.5 - 1), abs=0.02), True)
+    seen.clear()
+    p2_models.logits(Watching(), images, {}, CPU)  # an older checkpoint's
+    assert len(seen) == 10 and torch.equal(seen[0], p2_data.NORMALISED(images, torch.empty(0, 0)))
 
 
 def test_probabilities_are_kept_with_the_training_they_come_from(tmp_path, monkeypatch):
-    images, history = torch.randint(0, 256, (7, 3, 32, 32), dtype=torch.uint8), [{"epoch": 1, "train_loss": 2.0}]
-    first = p2_ours.probabilities(p2_models.build("whitened"), images, history, tmp_path / "a.pth", CPU)
+    images, model = torch.randint(0, 256, (7, 3, 32, 32), dtype=torch.uint8), p2_models.build("whitened_small")
+
+    def probabilities(loss):
+        run = SimpleNamespace(history=[{"epoch": 1, "train_loss": loss}], settings={}, runtime=CPU)
+        return p2_ours.probabilities(model, images, run, tmp_path / "a.pth")
+
+    first = probabilities(2.0)
     monkeypatch.setattr(p2_models, "logits", lambda *_: torch.zeros(7, 10))
-    assert torch.equal(p2_ours.probabilities(p2_models.build("whitened"), images, history, tmp_path / "a.pth", CPU), first)
-    other = p2_ours.probabilities(p2_models.build("whitened"), images, [history[0] | {"train_loss": 1.0}], tmp_path / "a.pth", CPU)
-    assert torch.allclose(other, torch.full((7, 10), 0.1))
+    assert torch.equal(probabilities(2.0), first)
+    assert torch.allclose(probabilities(1.0), torch.full((7, 10), 0.1))
 
 
 def test_first_filters_whiten():
@@ -329,9 +389,9 @@ def test_evaluate_prints_the_graders_line(cifar, ours, tmp_path, capsys):
     accuracy = p2_evaluate.main(p2_evaluate.parse_args(["--path", str(ours[1]), "--test_anno", str(notes)]))
     assert capsys.readouterr().out.splitlines()[-1] == f"accuracy :  {accuracy}"
     content = json.loads(notes.read_text())
-    model, _ = p2_models.load_trained(ours[1], CPU, "")
+    model, state = p2_models.load_trained(ours[1], CPU, "")
     test = p2_data.load_public_test(str(cifar))
-    labels = p2_models.logits(model, test.images, CPU).max(1).indices.tolist()
+    labels = p2_models.logits(model, test.images, state["settings"], CPU).max(1).indices.tolist()
     assert accuracy == sum(a == b for a, b in zip(labels, content["categories"], strict=True)) / 30
     copy = tmp_path / "mine.json"
     copy.write_text(notes.read_text())
@@ -355,3 +415,15 @@ def test_published_weights_of_resnet50_are_read(cifar, tmp_path):
     torch.save(state, tmp_path / "damaged.pth")
     with pytest.raises(UsageError, match=r"fc\.weight"):
         p2_models.build("resnet50", str(tmp_path / "damaged.pth"))
+
+
+def test_timms_file_starts_a_network_of_ten_classes_and_a_checkpoint_of_ours_its_head_too(tmp_path):
+    imagenet = timm.create_model("test_efficientnet").state_dict()
+    torch.save(imagenet, tmp_path / "timm.pth")
+    model = p2_models.build("test_efficientnet", str(tmp_path / "timm.pth"))
+    assert torch.equal(model.conv_stem.weight, imagenet["conv_stem.weight"]) and model.classifier.weight.shape[0] == 10
+    torch.save({"model": model.state_dict()}, tmp_path / "ours.pth")
+    again = p2_models.build("test_efficientnet", str(tmp_path / "ours.pth"))
+    assert torch.equal(again.classifier.weight, model.classifier.weight)
+    with pytest.raises(UsageError, match="nobody publishes weights of test_efficientnet"):
+        p2_models.build("test_efficientnet", "default")

@@ -350,7 +350,7 @@ def test_a_list_of_dirty_images_that_comes_later_is_named(tmp_path, monkeypatch)
     args = p3_ssl_pretrain.parse_args(more)
     p3_ssl_pretrain.main(args)
     p3_ssl_pretrain.main(args)  # a second time, as run_all.sh --full would
-    dropped = tmp_path / "checkpoints/hw2-p2-best/dropped.csv"
+    dropped = tmp_path / "checkpoints/hw2-p2-scratch/dropped.csv"
     dropped.parent.mkdir()
     dropped.write_text("filename\n00000.jpg\n")
     with pytest.raises(UsageError, match="list of images left out"):

@@ -99,8 +99,8 @@ def test_every_item_is_made_by_a_script_that_is_there_after_what_it_needs():
     assert len(runs) > 40 and all((ROOT / run.command.split()[0]).is_file() for run in runs)
     places = {run.command: place for place, run in enumerate(runs)}
     assert all(need < place for place, run in enumerate(runs) for need in run.needs)
-    assert places["hw2/p2_final.py --model best"] in runs[places["hw1/p3_ssl_pretrain.py --supervised"]].needs
-    assert places["hw2/p2_final.py --model best"] not in runner.all_runs(full=False)[places["hw1/p3_ssl_pretrain.py --supervised"]].needs
+    assert places["hw2/p2_final.py --model scratch"] in runs[places["hw1/p3_ssl_pretrain.py --supervised"]].needs
+    assert places["hw2/p2_final.py --model scratch"] not in runner.all_runs(full=False)[places["hw1/p3_ssl_pretrain.py --supervised"]].needs
 
 
 def test_list_and_dry_run_run_nothing(small, capsys):
@@ -192,8 +192,9 @@ def test_the_long_form_of_items_that_build_on_each_other_runs_twice(tmp_path, mo
     data, out = tmp_path / "data", tmp_path / "out"
     synthetic.draw_p1(data / "hw1_data/p1_data", 1, 1)
     cifar_synthetic.draw_cifar(data / "hw2_data/p2_data", 100, 20, 10)
-    for module in (p2_final, p2_ours):
-        monkeypatch.setattr(module, "OURS", replace(p2_recipes.OURS, network="whitened", epochs=1, batch_size=40))
+    chain = p2_recipes.SCRATCH
+    short = replace(chain, last=replace(chain.last, network="whitened", epochs=1, batch_size=40))
+    monkeypatch.setitem(p2_final.CHAINS, chain.name, short)
     monkeypatch.setitem(p2_models.NETWORKS, "whitened", lambda: p2_models.Whitened(widths=(4, 4, 4)))
     monkeypatch.setitem(p3_recipes.SMALL, "network", "small")
     monkeypatch.setitem(p3_recipes.STAND_INS, p3_recipes.SUPERVISED, {"epochs": 1})
@@ -207,9 +208,9 @@ def test_the_long_form_of_items_that_build_on_each_other_runs_twice(tmp_path, mo
             module = importlib.import_module(script.removesuffix(".py").replace("/", "."))
             module.main(module.parse_args(words))
         best, supervised = (
-            json.loads(path.read_text()) for path in (out / "hw2-p2-best.json", checkpoints / "f23-supervised-stand-ins/backbone.json")
+            json.loads(path.read_text()) for path in (out / "hw2-p2-scratch.json", checkpoints / "f23-supervised-stand-ins/backbone.json")
         )
-        left_out = file_digest(checkpoints / "hw2-p2-best/dropped.csv")
+        left_out = file_digest(checkpoints / "hw2-p2-scratch/dropped.csv")
         found.append([best["data"], best["reproduced"], best["settings"], supervised, left_out])
     assert found[0] == found[1] and supervised["settings"]["list of images left out"] == left_out
     used = supervised["settings"]["data"]

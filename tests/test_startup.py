@@ -51,7 +51,7 @@ def test_help_and_a_wrong_argument_need_no_torch(started, script):
         ("hw1/p2_mask_viz.py", ["--image", "0000_sat.jpg"]),
         ("hw1/p3_ssl_pretrain.py", ["--exclude", "dropped.csv"]),
         ("hw2/p1_scenes.py", ["--assign", "3", "--vocab-size", "2"]),
-        ("hw2/p2_final.py", ["--model", "best", "--weights", "default"]),
+        ("hw2/p2_final.py", ["--model", "scratch", "--weights", "default"]),
     ],
 )
 def test_arguments_that_exclude_each_other_need_no_torch(script, options):
