@@ -272,13 +272,14 @@ def test_hw2_p2(gpu, recipe):
 @pytest.mark.parametrize("chain", cifar_recipes.CHAINS.values(), ids=cifar_recipes.CHAINS)
 def test_hw2_p2_ours(gpu, tmp_path, chain):
     splits, training_set = labelled(images(6), 10), labelled(images(6), 10)
-    for recipe in [*(chain.recipe(stage, chain.last) for stage in (chain.fold, *chain.stages)), chain.last]:
+    recipes = [*(chain.recipe(stage, chain.last) for stage in (chain.fold, *chain.stages)), chain.last]
+    for number, recipe in enumerate(recipes):
         model = gpu.built(cifar_models.build, recipe.network)
         own = p2_ours.for_soft_labels(recipe) if training_set.train.target.ndim == 2 else recipe
         train(gpu, model, own, training_set, classification.validation_pipeline(own.settings()))
         run = SimpleNamespace(history=[], settings=own.settings(), runtime=CUDA)
         with gpu.waiting():
-            soft = p2_ours.probabilities(model, images(6), run, tmp_path / "soft.pth")
+            soft = p2_ours.probabilities(model, images(6), run, tmp_path / f"{number}.pth")
         training_set = p2_ours.with_soft_labels(splits, images(6), soft, 0.1)
 
 
