@@ -1,6 +1,6 @@
 """hw2 problem 2, the graders' interface: classify a folder of images of any name (png, jpg) into a csv `filename,label`, sorted by name.
 
-Uses hw2/checkpoints/p2.pth of this repository, which `p2_final.py --model scratch` trained on the real p2_data: no training is needed. An
+Uses hw2/checkpoints/p2.pth of this repository, which `p2_final.py --model best` trained on the real p2_data: no training is needed. An
 unreadable image is named on stderr, all others are still written, and the exit code is 1.
 
     bash hw2/p2_inference.sh IN_DIR OUT_CSV
