@@ -6,6 +6,7 @@ What the data folder lacks is drawn by `synthetic.py` in the same layout and rea
 """
 
 import contextlib
+import inspect
 import json
 import os
 import shutil
@@ -22,7 +23,7 @@ import torchvision
 from PIL import Image
 from torch import Tensor
 from torchvision.io import ImageReadMode, decode_image, read_file
-from torchvision.transforms.functional import center_crop, pil_to_tensor, resize
+from torchvision.transforms.functional import pil_to_tensor, resize
 from tqdm import tqdm
 
 from common import locks, synthetic
@@ -192,24 +193,16 @@ def by_colour(image: Tensor, change: Callable[[Tensor], Tensor]) -> Tensor:
     return torch.cat([change(colour[None]) for colour in image])
 
 
-def fitted(image: Tensor, size: int) -> Tensor:
-    """The shorter side resized to `size`, and the middle cut out: (3, H, W) to (3, size, size)."""
-    short, long = sorted(image.shape[1:])
-    if size * size * long // short > LARGE_PIXELS:  # a thin strip, which grows in both directions: only its middle is resized
-        image = center_crop(image, [min(side, 4 * short) for side in image.shape[1:]])
-    return center_crop(by_colour(image, lambda part: resize(part, size, antialias=True)), [size])
-
-
 def squeezed(image: Tensor, size: int) -> Tensor:
     """Both sides resized to `size`: uint8 (3, H, W) to (3, size, size)."""
     return by_colour(image, lambda part: resize(part, [size] * 2, antialias=True))
 
 
-def decode_folder(files: list[Path], size: int, fit: Callable[[Tensor, int], Tensor] | None = None) -> Tensor:
+def decode_folder(files: list[Path], size: int, resize_to: Callable[[Tensor, int], Tensor] | None = None) -> Tensor:
     """All files as one uint8 tensor (N, 3, size, size), from the cache when names, sizes, times and the decoding are unchanged.
 
-    `fit` is what gives images of any size theirs: `fitted` or `squeezed`. Raises UsageError that names the files that cannot be read or,
-    without `fit`, have another size.
+    `resize_to(image, size)` gives images of any size theirs. Raises UsageError that names the files that cannot be read or,
+    without it, have another size.
     """
     folder = files[0].parent.resolve()
     refuse(folder, [f"{path.name} is a link to nowhere" for path in files if not path.exists()])
@@ -219,7 +212,7 @@ def decode_folder(files: list[Path], size: int, fit: Callable[[Tensor, int], Ten
         images, problems = torch.empty(len(files), 3, size, size, dtype=torch.uint8), []
         for i, path in enumerate(tqdm(files, desc=f"decoding {folder.name}", disable=None, leave=False)):
             try:
-                image = fit(read_image(path), size) if fit else read_image(path)
+                image = resize_to(read_image(path), size) if resize_to else read_image(path)
                 if image.shape[1:] != (size, size):
                     raise ValueError(f"{image.shape[2]}x{image.shape[1]} pixels, not {size}x{size}")
                 images[i] = image
@@ -228,9 +221,10 @@ def decode_folder(files: list[Path], size: int, fit: Callable[[Tensor, int], Ten
         refuse(folder, problems)
         return {"images": images}
 
-    form = f"{size}-{fit.__name__}" if fit else str(size)
+    form = f"{size}-{resize_to.__name__}" if resize_to else str(size)
     name = f"{folder.name}-{form}-{digest(str(folder))}.pt"
-    return from_cache(cache_folder() / name, digest(stats, decoder()), f"decoding {folder.name}", decode)["images"]
+    key = digest(stats, decoder(), inspect.getsource(resize_to) if resize_to else "")
+    return from_cache(cache_folder() / name, key, f"decoding {folder.name}", decode)["images"]
 
 
 def decoder() -> tuple[str, ...]:

@@ -1,7 +1,6 @@
 """Folders of images and csv files as users have them, read without torch."""
 
 import contextlib
-import csv
 import hashlib
 import os
 import sys
@@ -80,24 +79,3 @@ def listed_files(path: Path, names: list, folder: Path) -> list[Path]:
             seen.add(own)
     refuse(path, problems)
     return found
-
-
-def read_csv(path: Path, needed: tuple[str, ...]) -> list[dict[str, str]]:
-    """The rows of a csv by column, a byte-order mark left out. Raises UsageError if it cannot be read or lacks a needed column."""
-    try:
-        with open(path, newline="", encoding="utf-8-sig") as file:
-            rows = list(csv.DictReader(file))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UsageError(f"{path} cannot be read ({error}); give a csv with the columns {','.join(needed)}") from None
-    if not rows or not set(needed) <= rows[0].keys():
-        raise UsageError(f"{path} has no rows under the header '{','.join(needed)}'; restore the course's file")
-    refuse(path, [f"row {i} lacks one of the columns {','.join(needed)}" for i, row in enumerate(rows, 1) if None in map(row.get, needed)])
-    return rows
-
-
-def whole_number(text) -> int | None:
-    """The number that '7', ' 7', '07' or '7.0' means; None for what is no whole number."""
-    with contextlib.suppress(ValueError, TypeError, OverflowError):
-        if not isinstance(text, bool) and float(text).is_integer():
-            return int(float(text))
-    return None

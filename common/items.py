@@ -24,7 +24,7 @@ SHAPES = {  # of the fields that are taken apart; the others may hold any JSON v
     "missing": {},
     "tables": [{"header": [], "rows": [[]]}],
 }
-EXTRAS = {  # small files beside a result, named in its "extras": figures.points and figures.stages write them
+EXTRAS = {  # small files beside a result, named in its "extras": hw1/p1_tsne.py and hw1/p2_mask_viz.py write them
     "points": {"panels": [{"title": str, "x": [int], "y": [int]}], "target": [int]},
     "stages": {"stages": [str], "tiles": [str], "size": [int]},
 }

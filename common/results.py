@@ -74,8 +74,8 @@ def write_result(
     """Write an item's figures and its JSON to `runtime.out`; returns the JSON's content.
 
     `figures` maps a suffix ('' or '-B') to a matplotlib figure, saved as <key>-<item><suffix>.png, and one that ends in .gif to a GIF's
-    content; `extras` one to a further file's content, as figures.points and figures.stages give them. `fields` are the further entries:
-    reported, reproduced, claims (a list of {"claim", "holds"}), data, settings, weights, and of a table the `rows` that `best_rows` gave,
+    content; `extras` one to a further file's content for the results page (items.EXTRAS). `fields` are the further entries:
+    reported, reproduced, claims (a list of {"claim", "holds"}), data, settings, weights, and of a table the `rows`,
     from which the others were made. A number that is not finite is null; `missing` says why, by number.
 
     A quick or changed run's result never takes the place of a full one, nor synthetic data's that of real data's: what is there is kept,
@@ -127,22 +127,6 @@ def finite(value, label: str, broken: dict[str, str]):
         broken[label] = f"came out as {value}"
         return None
     return value
-
-
-def best_rows(runtime: setup.Runtime, item: str, data: dict, rows: dict[str, dict]) -> dict[str, dict]:
-    """A table's rows by name, each of the better of two runs: today's, and that of the item's result, if it is of the same `data` and form.
-
-    A row says where it comes from, and has "quick" and "deviations", by which `faithfulness` decides; of two alike the newer is taken.
-    """
-    path = result_path(runtime.out, item)
-    there = read_json(path)
-    found = there["rows"] if same_table_as(there, runtime.quick, data) else {}
-    for name, row in rows.items():
-        if name in found and faithfulness(row) < faithfulness(found[name]):
-            print(f"note: {path} keeps its row {name}, of the report's own settings; use another --out for this one", file=sys.stderr)
-        else:
-            found[name] = row
-    return dict(sorted(found.items()))
 
 
 def same_table_as(there: dict, quick: bool, data: dict) -> bool:
@@ -206,50 +190,6 @@ def run_fields(run: dict) -> dict:
     """The entries of a result that come from a run.json."""
     fields = {"settings": run["settings"], "weights": run["settings"]["weights"], "data": run["settings"]["data"]}
     return fields | {key: run[key] for key in ("deviations", "seconds", "command", "commit", "device")}
-
-
-ROW = ("kept", "settings", "deviations", "quick", "command", "seconds", "device", "commit")  # what a table keeps of a model's run.json
-
-
-def model_rows(runtime: setup.Runtime, item: str, folders: dict[str, Path], data: dict, numbers: tuple[str, ...]) -> dict[str, dict]:
-    """A table's rows: of each model the best run on the same data, of that in its folder and those that the table has had.
-
-    Of each run ROW's entries of its run.json, and of its history these `numbers` ('loss', ...).
-    """
-    found = {}
-    for model, folder in folders.items():
-        run = read_json(folder / "run.json")
-        if run and same_data(run["settings"]["data"], data):
-            names = ["epoch", *(f"{split}_{number}" for split in ("train", "validation") for number in numbers)]
-            short = [{name: epoch[name] for name in names if name in epoch} for epoch in run["history"]]
-            found[model] = {key: run[key] for key in ROW} | ({"history": short} if numbers else {})
-    return best_rows(runtime, item, data, found)
-
-
-def model_fields(rows: dict[str, dict]) -> dict:
-    """The entries of a result that is made of models' runs, which it keeps as `rows`."""
-    origin = ("command", "seconds", "device", "commit")
-    return {
-        "weights": ", ".join(f"{model} {row['settings']['weights']}" for model, row in rows.items()),
-        "settings": {model: row["settings"] | {key: row[key] for key in origin} for model, row in rows.items()},
-        **row_fields(rows),
-    }
-
-
-def row_fields(rows: dict[str, dict]) -> dict:
-    """The entries of a table's result that its rows have together."""
-    places = {key: ", ".join(dict.fromkeys(row[key] for row in rows.values() if key in row)) for key in ("device", "commit")}
-    deviations = said_once({name: row["deviations"] for name, row in rows.items()})
-    return {"deviations": deviations, "seconds": round(sum(row["seconds"] for row in rows.values()), 1), **places, "rows": rows}
-
-
-def said_once(deviations: dict[str, list[str]]) -> list[str]:
-    """The deviations of a table's rows, each with the names of the rows that have it, unless all of several rows have."""
-    rows: dict[str, list[str]] = {}
-    for name, words in deviations.items():
-        for word in words:
-            rows.setdefault(word, []).append(name)
-    return [word if len(names) == len(deviations) > 1 else f"{', '.join(names)}: {word}" for word, names in rows.items()]
 
 
 @setup.on_rank_zero

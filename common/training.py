@@ -79,17 +79,6 @@ class Recipe:
 OPTIONS = ("epochs", "batch_size", "lr", "image_size")  # of the command line that stand for a recipe's field
 
 
-def find_recipe(recipes: dict, report: str | None, model: str):
-    """A report's recipe for model 'A' or 'B', or our own ones ('best', 'scratch'); raises UsageError if there is none."""
-    key = (report or "ours", model)
-    if key not in recipes:
-        known = sorted({name for name, _ in recipes} - {"ours"})
-        raise setup.UsageError(
-            f"no recipe for --report {report} --model {model}; give {', '.join(known)} with --model A or B, or --model best"
-        )
-    return recipes[key]
-
-
 def changes(args: argparse.Namespace) -> dict:
     """What the user's options change in a recipe, by field."""
     return {name: value for name in OPTIONS if (value := getattr(args, name, None)) is not None}
@@ -155,12 +144,6 @@ def starting_weights(asked: str | None, recipe, quick: bool) -> str:
     if recipe.pretrained and weights == "none":
         setup.log("starting from random weights where the recipe starts from published ones")
     return weights
-
-
-def start_in_words(settings: dict) -> str:
-    """A title for a run of ours: 'resnet_fpn from random weights at 256 px'."""
-    start = {"none": "random weights", "default": "ImageNet weights"}.get(settings["weights"], settings["weights"])
-    return f"{settings['network']} from {start} at {settings['image_size']} px"
 
 
 # ---- a run over the epochs ----
@@ -253,13 +236,6 @@ def refuse_other_start(folder: Path, kept: dict, settings: dict) -> None:
         if name in today and before != today[name]:
             what = f"{folder} holds a training with {name} {before}, not {today[name]}"
             raise setup.UsageError(f"{what}; give another --out, or remove that folder")
-
-
-def refuse_other_run(path: Path, state: dict, run: dict) -> None:
-    """Raises UsageError if a checkpoint's epochs are not those of `run`, its folder's run.json: a later training there was broken off."""
-    histories = ([(epoch["epoch"], epoch["train_loss"]) for epoch in one] for one in (state.get("history", []), run.get("history", [])))
-    if any(one != other for one, other in zip(*histories, strict=False)):
-        raise setup.UsageError(f"{path} is of another training than its folder's run.json; train again, or go on with --resume")
 
 
 def start_over(folder: Path, settings: dict) -> list[dict]:

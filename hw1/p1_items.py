@@ -5,9 +5,9 @@ A finished run's numbers are in `run.json` beside its checkpoints; item 1.2 is m
 
 import torch
 
-from common import classification, figures, items, metrics, results, setup, training
+from common import classification, items, metrics, results, setup, training
 from common.data import Labelled
-from hw1 import p1_models, p1_recipes
+from hw1 import diagram, p1_models, p1_recipes, reports
 from hw1.architecture import describe, stages
 
 LAYERS = {"small_cnn": ("group1", "group2", "fc"), "resnet18_mlp": ("fc",)}  # by network, the stages that its report states layer by layer
@@ -21,7 +21,7 @@ def write_ours(run: training.Run, model: str, validation: Labelled) -> dict:
     logits = classification.grader(half, state["settings"], run.runtime)(validation.images)
     graders = metrics.accuracy(logits.max(1).indices, validation.target)
     settings = content["settings"]
-    item, title = items.get(f"hw1-p1 {model}"), training.start_in_words(settings)
+    item, title = items.get(f"hw1-p1 {model}"), reports.start_in_words(settings)
     reproduced = {"accuracy": run.kept["validation_accuracy"], "loss": run.kept["validation_loss"]}
     reproduced[f"accuracy of p1.pth (half precision, mean over {settings['views']} views)"] = graders
     results.write_result(
@@ -50,7 +50,7 @@ def write_accuracy(runtime: setup.Runtime, report: str, data: dict, changes: dic
     """Item 1.2 from the best runs of both models, as far as they have been trained on the same data."""
     item = items.get(f"{report} 1.2")
     folders = {model: p1_recipes.run_folder(runtime, report, model, data["name"], changes) for model in "AB"}
-    rows = results.model_rows(runtime, item.name, folders, data, numbers=())
+    rows = reports.model_rows(runtime, item.name, folders, data, numbers=())
     accuracy = {model: run["kept"]["validation_accuracy"] for model, run in rows.items()}
     results.write_result(
         runtime,
@@ -60,7 +60,7 @@ def write_accuracy(runtime: setup.Runtime, report: str, data: dict, changes: dic
         reproduced=accuracy,
         claims=[item.claim("b_beats_a", accuracy["B"] > accuracy["A"], **accuracy)] if len(rows) == 2 else [],
         data=data,
-        **results.model_fields(rows),
+        **reports.model_fields(rows),
     )
 
 
@@ -116,7 +116,7 @@ def write_model_b(runtime: setup.Runtime, report: str, run: dict) -> None:
         item.title,
         figures={
             "": curves(run, f"{report} model B"),
-            "-differences": figures.table(rows, header, [0.19, 0.36, 0.45], table["title"]),
+            "-differences": diagram.draw_table(rows, header, [0.19, 0.36, 0.45], table["title"]),
         },
         reported=item.reported,
         reproduced=setting_rows(item.reported, run) | {f"parameters {model}": made_of[model]["parameters"] for model in "AB"},

@@ -49,11 +49,11 @@ def pca(feats: torch.Tensor) -> tuple[torch.Tensor, list[float]]:
 def draw(points: torch.Tensor, shares: list[float], embedding: p1_embedding.Embedding, title: str):
     """One panel, the shares of the variance on its axes, the classes below."""
     figure, grid = figures.new_figure(height=7.5)
-    handles = figures.scatter_classes(grid[0, 0], points.numpy(), embedding.target.numpy(), P1_CLASSES)
+    handles = p1_embedding.scatter_classes(grid[0, 0], points.numpy(), embedding.target.numpy(), P1_CLASSES)
     for name, share, axis in zip(("first", "second"), shares, (grid[0, 0].xaxis, grid[0, 0].yaxis), strict=True):
         axis.set_label_text(f"{name} principal component ({share:.1%} of the variance)")
     grid[0, 0].set_title(title)
-    figures.class_legend(figure, handles)
+    p1_embedding.class_legend(figure, handles)
     return figure
 
 

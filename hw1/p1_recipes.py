@@ -9,9 +9,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from common import classification, setup, training
-from common.augment import NORMALISE, AutoAugment, Crop, Cutout, Flip, Pipeline, RandomErasing, Resize, Rotate
+from common.augment import NORMALISE, Crop, Cutout, Flip, Pipeline, Resize, Rotate
 from common.data import Splits
 from common.training import cosine, one_cycle
+from hw1 import reports
+from hw1.p1_augment import AutoAugment, RandomErasing
 from hw1.p1_data import P1_CLASSES, load_p1
 
 
@@ -162,7 +164,7 @@ def recipe(report: str | None, model: str, quick: bool = False, changes: dict | 
 
     Raises UsageError if there is no such recipe.
     """
-    found = training.find_recipe(RECIPES, report, model)
+    found = reports.find_recipe(RECIPES, report, model)
     if quick:
         found = replace(found, image_size=32, **QUICK[found.network][1])
     return replace(found, **(changes or {}))

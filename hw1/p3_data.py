@@ -13,12 +13,13 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
+from torchvision.transforms.functional import center_crop, resize
 
-from common.data import CIFAR_SIZE, Labelled, Splits, decode_folder, fitted, load_annotations, locate, read_image
-from common.files import digest, file_digest, image_files, listed_files, read_csv, refuse, system_name, whole_number
+from common.data import CIFAR_SIZE, LARGE_PIXELS, Labelled, Splits, by_colour, decode_folder, load_annotations, locate, read_image
+from common.files import digest, file_digest, image_files, listed_files, refuse, system_name
 from common.setup import ROOT, UsageError, from_rank_zero, log, on_rank_zero
 from hw1 import p3_synthetic
-from hw1.p1_data import load_p1
+from hw1.p1_data import load_p1, parse_integer, read_csv
 
 LAYOUT = "hw1_data/p3_data"
 CIFAR, P1 = "hw2_data/p2_data", "hw1_data/p1_data"
@@ -74,7 +75,7 @@ def load_unlabelled(source: Source, size: int) -> Tensor:
     files = unlabelled_files(source)
     if source.name == STAND_INS:
         return decode_folder(files, CIFAR_SIZE)
-    return decode_folder(files, min(own_side(files) or size, size), fit=fitted)
+    return decode_folder(files, min(own_side(files) or size, size), resize_and_crop)
 
 
 def own_side(files: list[Path]) -> int | None:
@@ -163,7 +164,7 @@ def read_rows(path: Path, folder: Path, needed: tuple[str, ...] = ("filename", "
     for row, file in zip(rows, files, strict=True):
         row["filename"] = file.name
         label = row.get("label") or ""
-        row["label"] = label if (number := whole_number(label)) is None else str(number)
+        row["label"] = label if (number := parse_integer(label)) is None else str(number)
     return rows
 
 
@@ -188,4 +189,12 @@ def labelled(path: Path, rows: list[dict[str, str]], folder: Path, classes: list
     number = {name: i for i, name in enumerate(classes)}
     refuse(path, [f"{row['filename']} has label {row['label'] or 'missing'}, unknown" for row in rows if row["label"] not in number])
     names, target = [row["filename"] for row in rows], torch.tensor([number[row["label"]] for row in rows])
-    return Labelled(decode_folder([folder / name for name in names], size, fit=fitted), target, names)
+    return Labelled(decode_folder([folder / name for name in names], size, resize_and_crop), target, names)
+
+
+def resize_and_crop(image: Tensor, size: int) -> Tensor:
+    """The shorter side resized to `size`, and the middle cut out: (3, H, W) to (3, size, size)."""
+    short, long = sorted(image.shape[1:])
+    if size * size * long // short > LARGE_PIXELS:  # a thin strip, which grows in both directions: only its middle is resized
+        image = center_crop(image, [min(side, 4 * short) for side in image.shape[1:]])
+    return center_crop(by_colour(image, lambda part: resize(part, size, antialias=True)), [size])

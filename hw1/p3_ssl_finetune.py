@@ -45,7 +45,7 @@ from common import classification, figures, results, setup, training
 from common.augment import Normalise, Pipeline
 from common.data import Labelled, Splits
 from common.feed import resident
-from hw1 import p3_backbones, p3_data, p3_models, p3_recipes
+from hw1 import p3_backbones, p3_data, p3_models, p3_recipes, reports
 from hw1.p3_recipes import CLASSIFIER, FINETUNE, Choice
 
 RECIPES = dict.fromkeys("ABC", FINETUNE) | dict.fromkeys("DE", CLASSIFIER)
@@ -180,7 +180,7 @@ def table(rows: dict[str, dict], weights: dict[str, str]) -> dict:
 @setup.on_rank_zero
 def write(found: dict[str, dict], splits: Splits, classes: list[str], runtime: setup.Runtime) -> dict:
     """The item: of each setting the best run, of those in the rows `found` and those that the item has had."""
-    kept = results.best_rows(runtime, ITEM.name, splits.describe(), found)
+    kept = reports.best_rows(runtime, ITEM.name, splits.describe(), found)
     kept = {name: one | {"weights": p3_backbones.in_words(name, one["settings"].get("backbone", {}))} for name, one in kept.items()}
     rows = {name: one["accuracy"] for name, one in kept.items()}
     byol = next((one["settings"]["backbone"] for name, one in kept.items() if p3_backbones.KINDS[name] == "ssl"), {})
@@ -196,7 +196,7 @@ def write(found: dict[str, dict], splits: Splits, classes: list[str], runtime: s
         data=splits.describe(),
         weights="; ".join(f"{name}: {one['weights']}" for name, one in kept.items()),
         settings={name: one["settings"] for name, one in kept.items()} | {"classes": classes},
-        **results.row_fields(kept),
+        **reports.row_fields(kept),
     )
 
 

@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from torchvision.io import encode_jpeg
 
-from common.synthetic import P1_KINDS, background, contrasting_colours, developed, p1_class, whole_folder
+from common.synthetic import KINDS, background, contrasting_colours, draw_class, to_uint8, whole_folder
 
-CLASSES, FILLINGS = 10, len(P1_KINDS) // 10
+CLASSES, FILLINGS = 10, len(KINDS) // 10
 DIRTY = 0.13  # the share of dirty images among the training ones, as in the course's data
 
 
@@ -46,9 +46,9 @@ def draw_split(rng: np.random.Generator, count: int, dirty_share: float) -> tupl
     """Images uint8 (count, 3, 32, 32), labels of 0 to 9, and which images are dirty."""
     labels, fillings, dirty = rng.integers(0, CLASSES, count), rng.integers(0, FILLINGS, count), rng.random(count) < dirty_share
     images = np.empty((count, 3, 32, 32), np.uint8)
-    for kind in range(len(P1_KINDS)):
+    for kind in range(len(KINDS)):
         chosen = np.flatnonzero((labels * FILLINGS + fillings == kind) & ~dirty)
-        images[chosen] = p1_class(kind, len(chosen), rng)
+        images[chosen] = draw_class(kind, len(chosen), rng)
     ground, _, _ = contrasting_colours(rng, int(dirty.sum()))
-    images[dirty] = developed(rng, background(rng, len(ground), ground))
+    images[dirty] = to_uint8(rng, background(rng, len(ground), ground))
     return images, labels, dirty

@@ -10,7 +10,7 @@ import torch
 from torchvision.io import encode_jpeg
 from torchvision.transforms.functional import resize
 
-from common.synthetic import p1_class, whole_folder
+from common.synthetic import draw_class, whole_folder
 
 CLASSES = 37
 
@@ -22,7 +22,7 @@ def draw_pets(folder: Path, train: int = 12, validation: int = 4, seed: int = 0)
             (temporary / split).mkdir()
             for label in range(CLASSES):
                 rng = np.random.default_rng([seed, number, label])
-                for i, image in enumerate(torch.from_numpy(p1_class(label, count, rng))):
+                for i, image in enumerate(torch.from_numpy(draw_class(label, count, rng))):
                     sides = [int(side) for side in rng.integers(112, 177, 2)]
                     path = temporary / split / f"{label}_{number * train + i}.jpg"
                     path.write_bytes(encode_jpeg(resize(image, sides, antialias=True), quality=90).numpy())

@@ -14,6 +14,7 @@ from common import data as data_module
 from common.data import batches, read_image
 from common.files import image_files
 from common.setup import UsageError
+from hw1 import p3_data
 from hw1.p1_data import load_p1
 
 
@@ -63,8 +64,8 @@ def decodes(monkeypatch, *arguments, **options) -> int:
 
 def test_sizes_and_forms_of_a_folder_are_kept_side_by_side(tmp_path, monkeypatch):
     files = image_files(draw_small(tmp_path, 1, 1) / "train_50", (".png",))
-    forms = [(32, None), (32, data_module.fitted), (32, data_module.squeezed), (16, data_module.fitted)]
-    assert [decodes(monkeypatch, files, size, fit=fit) for size, fit in forms * 2] == [50] * 4 + [0] * 4
+    forms = [(32, None), (32, p3_data.resize_and_crop), (32, data_module.squeezed), (16, p3_data.resize_and_crop)]
+    assert [decodes(monkeypatch, files, size, fit) for size, fit in forms * 2] == [50] * 4 + [0] * 4
 
 
 @pytest.mark.parametrize("what", ["PIL.__version__", "torch.__version__", "torchvision.__version__", "code"])

@@ -12,11 +12,12 @@ import pytest
 import torch
 from processes import pair
 
-from common import checkpoints, results, setup, synthetic, training
+from common import checkpoints, results, setup, training
 from common import data as data_module
 from common.setup import ROOT, Incomplete, Runtime, UsageError
 from hw1 import (
     p1_recipes,
+    p1_synthetic,
     p1_train,
     p2_data,
     p2_models,
@@ -112,7 +113,7 @@ def every_training(args: argparse.Namespace) -> None:
 def course(tmp_path_factory) -> Path:
     """A --data folder with a little of everything."""
     folder = tmp_path_factory.mktemp("course")
-    synthetic.draw_p1(folder / "hw1_data/p1_data", 2, 1)
+    p1_synthetic.draw_p1(folder / "hw1_data/p1_data", 2, 1)
     land_synthetic.draw_p2(folder / "hw1_data/p2_data", 8, 3)
     p3_synthetic.draw_p3(folder / "hw1_data/p3_data", 60, 40, 40)
     cifar_synthetic.draw_cifar(folder / "hw2_data/p2_data", 200, 20, 20)
@@ -322,7 +323,7 @@ def locate(args: argparse.Namespace) -> None:
 
 
 def few(folder: Path) -> None:
-    synthetic.draw_p1(folder, 1, 1)
+    p1_synthetic.draw_p1(folder, 1, 1)
 
 
 def test_the_first_process_chooses_the_data(data, tmp_path):

@@ -14,8 +14,9 @@ import pytest
 import torch
 from PIL import Image
 
-from common import figures, items, page, results, setup
+from common import items, page, results, setup
 from common.cli import UsageError
+from hw1 import p1_embedding, p2_mask_viz
 
 A_RESULT = {
     "title": "Top-1 accuracy",
@@ -83,13 +84,13 @@ def read(out):
 def some_points():
     """A point file of 2,500 points of 50 classes in three panels."""
     draw = np.random.default_rng(0)
-    return figures.points({f"epoch {i}": draw.normal(size=(2500, 2)) * (3, 1) for i in range(3)}, np.arange(2500) % 50)
+    return p1_embedding.points_file({f"epoch {i}": draw.normal(size=(2500, 2)) * (3, 1) for i in range(3)}, np.arange(2500) % 50)
 
 
 def some_stages():
     """Stage files of one tile: a grey photograph, then red and green."""
     pictures = [np.full((40, 40, 3), colour, np.uint8) for colour in ((90, 90, 90), (255, 0, 0), (0, 255, 0))]
-    return figures.stages(["epoch 1", "epoch 2"], {"0013": pictures})
+    return p2_mask_viz.stages_files(["epoch 1", "epoch 2"], {"0013": pictures})
 
 
 def write_extras(out, item, small, **fields):
@@ -281,7 +282,7 @@ def test_small_files_for_the_page(tmp_path):
     assert {min(content["panels"][0]["x"]), max(content["panels"][0]["x"])} == {0, 999}
     assert min(content["panels"][0]["y"]) == 0 and 150 < max(content["panels"][0]["y"]) < 500  # one scale for both sides
     plane = np.array([[0.0, 0.0], [0.0, 2.0], [4.0, 1.0]])
-    panel = json.loads(figures.points({"a": plane}, np.arange(3))["-points.json"])["panels"][0]
+    panel = json.loads(p1_embedding.points_file({"a": plane}, np.arange(3))["-points.json"])["panels"][0]
     assert panel == {"title": "a", "x": [0, 0, 999], "y": [500, 0, 250]}  # the highest point is at the top
     write_extras(tmp_path, "f22a 2.4", some_stages())
     with Image.open(tmp_path / "f22a-2.4-0013-strip.jpg") as strip:

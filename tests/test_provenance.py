@@ -12,7 +12,7 @@ from conftest import draw_small
 from common import checkpoints, page, results, training
 from common.files import file_digest
 from common.setup import Incomplete, Runtime, UsageError
-from hw1 import p1_items, p1_pca, p1_recipes, p1_train, p2_data, p2_recipes, p2_synthetic, p3_data, p3_ssl_pretrain, p3_synthetic
+from hw1 import p1_items, p1_pca, p1_recipes, p1_train, p2_data, p2_recipes, p2_synthetic, p3_data, p3_ssl_pretrain, p3_synthetic, reports
 from hw1.p1_data import load_p1
 from hw2 import p1_data as scenes
 from hw2 import p1_scenes, p1_synthetic, p2_training
@@ -241,9 +241,9 @@ def test_a_quick_row_joins_a_quick_table_of_other_counts_and_no_full_one(tmp_pat
     data = {"name": "p1_data", "train": 50, "digest": "one"}
     row = {"quick": True, "deviations": []}
     results.write_json(tmp_path / "f22a-1.2.json", {"quick": True, "data": data, "rows": {"A": row}})
-    assert results.best_rows(quick, "f22a 1.2", data | {"train": 10}, {"B": row}).keys() == {"A", "B"}
-    assert results.best_rows(full, "f22a 1.2", data, {"B": row}).keys() == {"B"}
-    assert results.best_rows(quick, "f22a 1.2", data | {"digest": "two"}, {"B": row}).keys() == {"B"}
+    assert reports.best_rows(quick, "f22a 1.2", data | {"train": 10}, {"B": row}).keys() == {"A", "B"}
+    assert reports.best_rows(full, "f22a 1.2", data, {"B": row}).keys() == {"B"}
+    assert reports.best_rows(quick, "f22a 1.2", data | {"digest": "two"}, {"B": row}).keys() == {"B"}
 
 
 # ---- later stages, and machines ----

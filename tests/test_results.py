@@ -5,6 +5,7 @@ import json
 import torch
 
 from common import figures, results, setup
+from hw1 import p1_embedding
 
 
 def write(out, quick=False, **fields):
@@ -48,5 +49,5 @@ def test_worse_never_replaces_better(tmp_path, capsys):
 
 
 def test_fifty_classes_can_be_told_apart():
-    styles = figures.class_styles(50)
+    styles = p1_embedding.class_styles(50)
     assert len({(style["color"], style["marker"]) for style in styles}) == 50

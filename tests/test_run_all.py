@@ -15,10 +15,10 @@ from dataclasses import replace
 import pytest
 
 import run_all as runner
-from common import cli, items, synthetic
+from common import cli, items
 from common.cli import ROOT
 from common.files import file_digest
-from hw1 import p3_data, p3_recipes
+from hw1 import p1_synthetic, p3_data, p3_recipes
 from hw2 import p2_final, p2_models, p2_ours, p2_recipes
 from hw2 import p2_synthetic as cifar_synthetic
 
@@ -190,7 +190,7 @@ def test_wrong_use(options):
 
 def test_the_long_form_of_items_that_build_on_each_other_runs_twice(tmp_path, monkeypatch):
     data, out = tmp_path / "data", tmp_path / "out"
-    synthetic.draw_p1(data / "hw1_data/p1_data", 1, 1)
+    p1_synthetic.draw_p1(data / "hw1_data/p1_data", 1, 1)
     cifar_synthetic.draw_cifar(data / "hw2_data/p2_data", 100, 20, 10)
     chain = p2_recipes.SCRATCH
     short = replace(chain, last=replace(chain.last, network="whitened", epochs=1, batch_size=40))

@@ -15,10 +15,10 @@ from PIL import Image
 
 from common import checkpoints, cli, figures, grading, synthetic
 from common.data import decode_folder, read_annotations, read_image
-from common.files import image_files, whole_number
+from common.files import image_files
 from common.setup import ROOT, UsageError
 from hw1 import p2_inference, p3_data
-from hw1.p1_data import read_answers
+from hw1.p1_data import parse_integer, read_answers
 
 # ---- csv and JSON ----
 
@@ -27,7 +27,7 @@ from hw1.p1_data import read_answers
     "text, number", [("7", 7), (" 7", 7), ("07", 7), ("7.0", 7), ("7.5", None), ("", None), ("cat", None), ("nan", None)]
 )
 def test_whole_numbers_are_read_as_spreadsheets_write_them(text, number):
-    assert whole_number(text) == number
+    assert parse_integer(text) == number
 
 
 def test_answers_of_a_spreadsheet_are_numbers(tmp_path):
