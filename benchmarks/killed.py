@@ -28,7 +28,7 @@ sys.path.append(str(Path(__file__).resolve().parents[1]))
 
 from common import cli, data, figures, files
 from common.checkpoints import load_checkpoint
-from common.setup import UsageError
+from common.cli import UsageError
 from hw1 import p1_synthetic, p1_train, p2_inference
 
 

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from PIL import Image
 
-from common.cli import replacing, signed_png
+from common.files import atomic_write, signed_png
 
 PAGE_WIDTH = 10.0  # inches; at 150 dots per inch a figure fills a page of 1,500 pixels, with photographs at 100 of 1,000
 OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")  # Okabe and Ito, 2008
@@ -48,7 +48,7 @@ def save(figure: Figure, path: Path) -> None:
     photographs = any(image.get_array().ndim == 3 for axes in figure.axes for image in axes.get_images())
     for text in figure.findobj(Text):  # bytes of file names that are no text
         text.set_text("".join(letter if letter.isprintable() or letter == "\n" else "\ufffd" for letter in text.get_text()))
-    with replacing(path) as temporary:
+    with atomic_write(path) as temporary:
         figure.savefig(temporary, dpi=100 if photographs else 150, format="png")
         with Image.open(temporary) as picture:
             colours = picture.convert("RGB")
@@ -71,3 +71,24 @@ def dithered(colours: Image.Image, palette: Image.Image) -> Image.Image:
 def gif(frames: list[np.ndarray]) -> bytes:
     """Frames, uint8 (H, W, 3), a second each, as an endless GIF's content."""
     return imageio.imwrite("<bytes>", frames, extension=".gif", duration=1000, loop=0)
+
+
+def learning_curves(histories: dict[str, list[dict]], numbers: tuple[str, ...], title: str, notes: dict[str, str] | None = None):
+    """`numbers` ('loss', 'accuracy', ...) over the epochs, one panel each; a line for each split of each training, named by the keys.
+
+    `notes` are words for the legend by line: {'train_loss': 'with label smoothing'}.
+    """
+    figure, grid = new_figure(1, len(numbers), height=3.6)
+    for axes, number in zip(grid[0], numbers, strict=True):
+        for name, history in histories.items():
+            epochs = [epoch["epoch"] for epoch in history]
+            for split in ("train", "validation"):
+                if f"{split}_{number}" in history[0]:
+                    values = [epoch[f"{split}_{number}"] for epoch in history]
+                    words = f"{name} {split} {(notes or {}).get(f'{split}_{number}', '')}".strip()
+                    axes.plot(epochs, values, marker="o" if len(epochs) < 12 else None, label=words)
+        axes.set_ylabel(number)
+        epoch_axis(axes)
+        axes.legend()
+    figure.suptitle(title)
+    return figure

@@ -12,21 +12,21 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from common.cli import Incomplete, UsageError, is_signed, replacing, writable_file
-from common.data import read_image, squeezed
-from common.files import image_files
+from common.cli import Incomplete, UsageError
+from common.data import read_image, resize_square
+from common.files import atomic_write, check_writable, image_files, is_signed
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
 BATCH = 250
 
 
-def refuse_same_folder(in_dir: Path, out_dir: Path) -> None:
+def check_folders_differ(in_dir: Path, out_dir: Path) -> None:
     """Raise UsageError if results would be written among the inputs, which may have the same names."""
     if out_dir.resolve() == in_dir.resolve():
         raise UsageError(f"OUT_DIR {out_dir} is IN_DIR, whose files would be replaced; choose another folder")
 
 
-def refuse_others_pictures(out_dir: Path, outputs: list[Path]) -> None:
+def check_own_pictures(out_dir: Path, outputs: list[Path]) -> None:
     """Raise UsageError if a PNG to be written would replace one that no run of ours wrote, such as a true mask."""
     others = [path.name for path in outputs if path.exists() and not is_signed(path)]
     if others:
@@ -34,9 +34,9 @@ def refuse_others_pictures(out_dir: Path, outputs: list[Path]) -> None:
         raise UsageError(f"OUT_DIR {out_dir} holds {count} that this script did not write and would replace; choose another folder")
 
 
-def refuse_other_file(out_csv: Path, *inputs: Path | None) -> None:
+def check_own_csv(out_csv: Path, *inputs: Path | None) -> None:
     """Raise UsageError, before the work, if OUT_CSV cannot be written, is an input, or was not written by `write_csv` or changed since."""
-    writable_file(out_csv, "OUT_CSV")
+    check_writable(out_csv, "OUT_CSV")
     if not out_csv.exists():
         return
     if any(path and path.exists() and out_csv.samefile(path) for path in inputs):
@@ -45,20 +45,20 @@ def refuse_other_file(out_csv: Path, *inputs: Path | None) -> None:
         content = out_csv.read_bytes()
     except OSError as error:
         raise UsageError(f"OUT_CSV {out_csv} is there and cannot be read ({error.strerror}); remove it, or choose another path") from error
-    if content and sha256(content) not in recorded(out_csv):
+    if content and sha256(content) not in recorded_digests(out_csv):
         what = "is there, and not as this script wrote it: it would be replaced"
         raise UsageError(f"OUT_CSV {out_csv} {what}; remove it, or choose another path")
 
 
-def record_of(out_csv: Path) -> Path:
+def digest_file(out_csv: Path) -> Path:
     """The hidden file beside a csv that holds its SHA-256, by which a later run knows that it may replace the csv."""
     return out_csv.with_name(f".{out_csv.name}.sha256")
 
 
-def recorded(out_csv: Path) -> list[str]:
+def recorded_digests(out_csv: Path) -> list[str]:
     """The digests of what was written to a csv last and before that."""
     with contextlib.suppress(OSError):
-        return record_of(out_csv).read_text(encoding="utf-8", errors="replace").split()
+        return digest_file(out_csv).read_text(encoding="utf-8", errors="replace").split()
     return []
 
 
@@ -73,9 +73,9 @@ def write_csv(out_csv: Path, rows: Iterable[tuple]) -> None:
     csv.writer(text, lineterminator="\n").writerows(rows)
     content = text.getvalue().encode("utf-8", "surrogateescape")
     before = [sha256(out_csv.read_bytes())] if out_csv.is_file() else []  # this run may be killed between the two files
-    with replacing(record_of(out_csv)) as temporary:
+    with atomic_write(digest_file(out_csv)) as temporary:
         temporary.write_text("\n".join([*before, sha256(content)]) + "\n", encoding="utf-8")
-    with replacing(out_csv) as temporary:
+    with atomic_write(out_csv) as temporary:
         temporary.write_bytes(content)
 
 
@@ -92,7 +92,7 @@ def read_batch(paths: list[Path], size: int, resize: Callable) -> tuple[Tensor, 
 
 
 def classify(
-    files: list[Path], predict: Callable[[Tensor], Tensor], size: int, resize: Callable = squeezed
+    files: list[Path], predict: Callable[[Tensor], Tensor], size: int, resize: Callable = resize_square
 ) -> tuple[dict[str, int], list[str]]:
     """The label of each readable file by name, and the messages for the others.
 
@@ -109,7 +109,7 @@ def classify(
 
 def write_labels(in_dir: Path, out_csv: Path, predict: Callable[[Tensor], Tensor], size: int) -> tuple[dict[str, int], list[str]]:
     """Classify the images of `in_dir` and write the csv, whole or not at all; messages go to stderr. Returns what `classify` returns."""
-    refuse_other_file(out_csv)
+    check_own_csv(out_csv)
     labels, problems = classify(image_files(in_dir, SUFFIXES), predict, size)
     write_csv(out_csv, [("filename", "label"), *labels.items()])
     for problem in problems:
@@ -117,7 +117,7 @@ def write_labels(in_dir: Path, out_csv: Path, predict: Callable[[Tensor], Tensor
     return labels, problems
 
 
-def refuse_unread(labels: dict[str, int], problems: list[str], out_csv: Path) -> None:
+def raise_if_unread(labels: dict[str, int], problems: list[str], out_csv: Path) -> None:
     """Raise Incomplete if some images could not be read."""
     if problems:
         count = len(problems) + len(labels)

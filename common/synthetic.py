@@ -4,18 +4,12 @@ The pictures are simple, but they ask of a network what photographs ask: a class
 and noise say nothing of it. A problem's p*_synthetic.py has `draw_<problem>(folder)`, which writes the layout; here is what several draw.
 """
 
-import contextlib
-import errno
 import hashlib
 import inspect
 import itertools
-import os
-import shutil
 from pathlib import Path
 
 import numpy as np
-
-from common.cli import UsageError, remove_leftovers, temporary_name
 
 
 def version(draw) -> str:
@@ -25,27 +19,6 @@ def version(draw) -> str:
 
 
 # ---- files ----
-
-
-@contextlib.contextmanager
-def whole_folder(folder: Path):
-    """Yield a temporary folder beside `folder` that takes its name when the body succeeds and is removed when it fails.
-
-    A `folder` that already holds something (another process was first) is kept. Raises UsageError if nothing can be written there.
-    """
-    folder = Path(folder)
-    temporary = temporary_name(folder)
-    try:
-        shutil.rmtree(temporary, ignore_errors=True)
-        remove_leftovers(folder.parent)
-        temporary.mkdir(parents=True)
-        yield temporary
-        os.replace(temporary, folder)
-    except OSError as error:
-        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
-            raise UsageError(f"cannot write {folder}: {error.strerror or error}; name another cache with XDG_CACHE_HOME") from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 # ---- 50 classes of 32x32: ten shapes with five fillings each ----

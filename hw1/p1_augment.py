@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torchvision import transforms
 
-from common.augment import erase, one_by_one, seeds
+from common.augment import apply_per_image, erase, seeds
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class AutoAugment:
     on_cpu: ClassVar[bool] = True
 
     def __call__(self, images: Tensor, u: Tensor) -> Tensor:
-        return one_by_one(transforms.AutoAugment(transforms.AutoAugmentPolicy(self.policy)), images, u)
+        return apply_per_image(transforms.AutoAugment(transforms.AutoAugmentPolicy(self.policy)), images, u)
 
 
 @dataclass(frozen=True)

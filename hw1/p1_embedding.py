@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from common import classification, metrics, results, setup, training
+from common import classification, cli, metrics, results, setup, training
 from common.data import Labelled, Splits
 from common.files import listed_files
 from hw1 import p1_models, p1_recipes, reports
@@ -37,10 +37,10 @@ def checkpoints(runtime: setup.Runtime, report: str, data: dict, run_folder: Pat
     run = results.read_json(folder / "run.json")
     if "checkpoints" not in run:
         command = training.train_command(runtime, "hw1/p1_train.py", "--report", report, "--model", "A")
-        raise setup.UsageError(f"no finished training in {folder}; first run: {command}")
+        raise cli.UsageError(f"no finished training in {folder}; first run: {command}")
     trained_on = {"digest": data["digest"]} | run["settings"]["data"]
     if different := [f"{trained_on[key]}, not on {data[key]}" for key in ("name", "digest") if trained_on[key] != data[key]]:
-        raise setup.UsageError(f"{folder} was trained on {different[0]}; give the same --data")
+        raise cli.UsageError(f"{folder} was trained on {different[0]}; give the same --data")
     return listed_files(folder / "run.json", run["checkpoints"], folder)
 
 
@@ -60,7 +60,7 @@ def refuse_few(split: Labelled, least: int) -> None:
     """Raise UsageError if a figure of a split has fewer images than it needs, or all are of one class."""
     if len(split) < least or len(split.target.unique()) < 2:
         found = f"{len(split)} validation images of {len(split.target.unique())} classes"
-        raise setup.UsageError(f"{found} are too few: the figure needs {least} of two classes; add some")
+        raise cli.UsageError(f"{found} are too few: the figure needs {least} of two classes; add some")
 
 
 @setup.evaluation()

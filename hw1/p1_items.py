@@ -5,7 +5,7 @@ A finished run's numbers are in `run.json` beside its checkpoints; item 1.2 is m
 
 import torch
 
-from common import classification, items, metrics, results, setup, training
+from common import classification, figures, items, metrics, results, setup, training
 from common.data import Labelled
 from hw1 import diagram, p1_models, p1_recipes, reports
 from hw1.architecture import describe, stages
@@ -18,7 +18,7 @@ def write_ours(run: training.Run, model: str, validation: Labelled) -> dict:
     """Write run.json, p1.pth and the item of a network of ours, 'best' or 'scratch'; returns run.json's content."""
     content = results.write_run(run, p1_recipes.recipe(None, model))
     half, state = p1_models.load_trained(results.save_half(run.folder, "p1.pth", run.kept), run.runtime, "train again")
-    logits = classification.grader(half, state["settings"], run.runtime)(validation.images)
+    logits = classification.make_predictor(half, state["settings"], run.runtime)(validation.images)
     graders = metrics.accuracy(logits.max(1).indices, validation.target)
     settings = content["settings"]
     item, title = items.get(f"hw1-p1 {model}"), reports.start_in_words(settings)
@@ -84,7 +84,7 @@ def curve_notes(settings: dict) -> dict[str, str]:
 def curves(run: dict, title: str):
     """A run's learning curve; its legend says in what the two losses differ."""
     notes = dict(zip(("train_loss", "validation_loss"), curve_notes(run["settings"]).values(), strict=False))
-    return results.curves({"": run["history"]}, ("loss", "accuracy"), title, notes)
+    return figures.learning_curves({"": run["history"]}, ("loss", "accuracy"), title, notes)
 
 
 def write_model_a(runtime: setup.Runtime, report: str, run: dict) -> None:

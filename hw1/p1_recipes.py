@@ -32,7 +32,7 @@ class Recipe(classification.Recipe):
 
     `augment` runs on 32-px images before resizing; `small_share` of the epochs are trained at `small_size` px. `normalise` is a key of
     augment.NORMALISE. Depthwise convolutions are slower in bf16 on a CPU: `cpu_bf16` false leaves a CPU in fp32.
-    `views` is how many views of an image the graders' script takes the mean over: see classification.over_views.
+    `views` is how many views of an image the graders' script takes the mean over: see classification.tta_logits.
     """
 
     weight_decay: float = 1e-4

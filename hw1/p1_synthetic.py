@@ -7,7 +7,8 @@ import numpy as np
 import torch
 from torchvision.io import encode_png
 
-from common.synthetic import KINDS, draw_class, whole_folder
+from common.files import atomic_folder
+from common.synthetic import KINDS, draw_class
 
 
 def draw_p1(folder: Path, train_per_class: int = 450, validation_per_class: int = 50, seed: int = 0) -> None:
@@ -15,7 +16,7 @@ def draw_p1(folder: Path, train_per_class: int = 450, validation_per_class: int 
 
     The images are 32x32 RGB. The same arguments give the same bytes. Raises UsageError if `folder` cannot be written.
     """
-    with whole_folder(folder) as temporary:
+    with atomic_folder(folder) as temporary:
         (temporary / "train_50").mkdir()
         (temporary / "val_50").mkdir()
         answers = [("filename", "label")]

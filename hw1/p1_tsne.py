@@ -104,7 +104,7 @@ def main(args: argparse.Namespace) -> dict:
     paths = p1_embedding.checkpoints(runtime, args.report, splits.describe(), args.run)
     if len(paths) != len(STAGES):
         what = f"{paths[0].parent} keeps {len(paths)} epochs and the figure shows {len(STAGES)}"
-        raise setup.UsageError(f"{what}; train for three epochs or more")
+        raise cli.UsageError(f"{what}; train for three epochs or more")
     embeddings, settings = zip(*(p1_embedding.embed(path, splits.validation, runtime) for path in paths), strict=True)
     planes = [tsne(embedding.feats, args.seed) for embedding in embeddings]
     apart = [p1_embedding.separation(points, target) for points in planes]

@@ -1,6 +1,6 @@
 """What a training of hw1 problem 2 leaves behind: the item with both models' mIoU (2.3, in f23 3.3), and our own models'."""
 
-from common import items, results, setup, training
+from common import figures, items, results, setup, training
 from hw1 import p2_models, p2_recipes, reports
 from hw1.p2_classes import CLASSES, SCORED
 from hw1.p2_data import Tiles
@@ -17,7 +17,7 @@ def write_ours(run: training.Run, model: str, validation: Tiles) -> dict:
             run.runtime,
             item.name,
             title,
-            figures={"": results.curves({"": run.history}, ("loss", "miou"), title)},
+            figures={"": figures.learning_curves({"": run.history}, ("loss", "miou"), title)},
             reported=item.reported,
             reproduced={
                 "mIoU": run.kept["validation_miou"],
@@ -46,7 +46,7 @@ def write_miou(run: training.Run, report: str, model: str, changed: dict) -> dic
         run.runtime,
         item.name,
         item.title,
-        figures={"": results.curves(histories, ("loss", "miou"), f"{item.name}: models A and B")},
+        figures={"": figures.learning_curves(histories, ("loss", "miou"), f"{item.name}: models A and B")},
         reported=item.reported,
         reproduced=miou,
         claims=[item.claim("b_beats_a", miou["B"] > miou["A"], **miou)] if len(both) == 2 else [],

@@ -54,9 +54,9 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 
 from common import figures, items, results, setup, training
+from common.cli import UsageError
 from common.data import locate
 from common.files import listed_files
-from common.setup import UsageError
 from hw1 import p2_models, p2_recipes, p2_synthetic, reports
 from hw1.p2_data import LAYOUT, SIZE, data_digest, load_some, shrink_image
 from hw1.p2_masks import CLASSES, COLOURS, overlay

@@ -87,16 +87,16 @@ def train_epoch(model, optimiser, tiles: Tiles, recipe: Recipe, runtime: setup.R
         optimiser.zero_grad(set_to_none=True)
         (loss * share).backward()
         optimiser.step()
-        loss = loss.detach()  # see graphs.Graphed
+        loss = loss.detach()  # see speed.CudaGraphs
         loss_sum += loss * len(index)
         count += len(index)
-    loss_sum, count = setup.total(loss_sum, count)
+    loss_sum, count = setup.sum_over_processes(loss_sum, count)
     return {"lr": lr, "train_loss": loss_sum / count}
 
 
 def main(args: argparse.Namespace) -> dict:
     """Train one model and write its items; returns what run.json holds: the history, the kept epoch's numbers, settings, origin."""
-    changed = training.changes(args)
+    changed = training.overrides(args)
     recipe = p2_recipes.recipe(args.report, args.model, args.quick, changed)
     runtime = setup.start(args)
     weights = training.starting_weights(args.weights, recipe, args.quick)

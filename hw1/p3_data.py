@@ -15,9 +15,10 @@ import torch
 from torch import Tensor
 from torchvision.transforms.functional import center_crop, resize
 
-from common.data import CIFAR_SIZE, LARGE_PIXELS, Labelled, Splits, by_colour, decode_folder, load_annotations, locate, read_image
-from common.files import digest, file_digest, image_files, listed_files, refuse, system_name
-from common.setup import ROOT, UsageError, from_rank_zero, log, on_rank_zero
+from common.cli import ROOT, UsageError
+from common.data import CIFAR_SIZE, LARGE_PIXELS, Labelled, Splits, decode_folder, load_annotations, locate, per_channel, read_image
+from common.files import digest, file_digest, filesystem_name, image_files, listed_files, raise_if_any
+from common.setup import from_rank_zero, log, on_rank_zero
 from hw1 import p3_synthetic
 from hw1.p1_data import load_p1, parse_integer, read_csv
 
@@ -144,7 +145,7 @@ def read_excluded(path: Path | None) -> set[str]:
             rows = csv.DictReader(file)
             if "filename" not in (rows.fieldnames or ()):
                 raise ValueError("no such column")
-            return {system_name(row["filename"]) for row in rows if row["filename"]}
+            return {filesystem_name(row["filename"]) for row in rows if row["filename"]}
     except (OSError, ValueError, csv.Error) as error:
         raise UsageError(f"--exclude {path} cannot be read as a csv with the column filename ({error})") from None
 
@@ -160,7 +161,7 @@ def read_rows(path: Path, folder: Path, needed: tuple[str, ...] = ("filename", "
     rows = read_csv(path, needed)
     files = listed_files(path, [row["filename"] for row in rows], folder)
     ids = Counter(row.get("id") for row in rows)
-    refuse(path, [f"id {number} comes {count} times" for number, count in ids.items() if number and count > 1])
+    raise_if_any(path, [f"id {number} comes {count} times" for number, count in ids.items() if number and count > 1])
     for row, file in zip(rows, files, strict=True):
         row["filename"] = file.name
         label = row.get("label") or ""
@@ -176,7 +177,7 @@ def class_names(path: Path, rows: list[dict[str, str]]) -> list[str]:
     names = {row["label"] for row in rows}
     whole = {name for name in names if name.isdecimal()}
     if len(whole) > len(names) / 2:
-        refuse(
+        raise_if_any(
             path, [f"{row['filename']} has label {row['label'] or 'missing'}, no whole number" for row in rows if row["label"] not in whole]
         )
     if len(names) < 2:
@@ -187,7 +188,7 @@ def class_names(path: Path, rows: list[dict[str, str]]) -> list[str]:
 def labelled(path: Path, rows: list[dict[str, str]], folder: Path, classes: list[str], size: int) -> Labelled:
     """The images of a csv's rows. Raises UsageError that names the rows of other labels than `classes`."""
     number = {name: i for i, name in enumerate(classes)}
-    refuse(path, [f"{row['filename']} has label {row['label'] or 'missing'}, unknown" for row in rows if row["label"] not in number])
+    raise_if_any(path, [f"{row['filename']} has label {row['label'] or 'missing'}, unknown" for row in rows if row["label"] not in number])
     names, target = [row["filename"] for row in rows], torch.tensor([number[row["label"]] for row in rows])
     return Labelled(decode_folder([folder / name for name in names], size, resize_and_crop), target, names)
 
@@ -197,4 +198,4 @@ def resize_and_crop(image: Tensor, size: int) -> Tensor:
     short, long = sorted(image.shape[1:])
     if size * size * long // short > LARGE_PIXELS:  # a thin strip, which grows in both directions: only its middle is resized
         image = center_crop(image, [min(side, 4 * short) for side in image.shape[1:]])
-    return center_crop(by_colour(image, lambda part: resize(part, size, antialias=True)), [size])
+    return center_crop(per_channel(image, lambda part: resize(part, size, antialias=True)), [size])

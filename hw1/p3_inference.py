@@ -45,10 +45,10 @@ def build(settings: dict) -> p3_models.Transferred:
 
 def main(args: argparse.Namespace) -> dict[str, str]:
     """Write the csv; returns the labels by file name. Raises Incomplete if an image cannot be read."""
-    grading.refuse_other_file(args.out_csv, args.images_csv)
+    grading.check_own_csv(args.out_csv, args.images_csv)
     runtime, rows = setup.start(args), p3_data.read_rows(args.images_csv, args.in_dir, ("filename",))
     model, state = checkpoints.load_trained(
-        args.weights or checkpoints.first_trained(*WEIGHTS), build, p3_models.names(), "hw1/p3_ssl_finetune.py", runtime, REMEDY
+        args.weights or checkpoints.first_existing(*WEIGHTS), build, p3_models.names(), "hw1/p3_ssl_finetune.py", runtime, REMEDY
     )
     size, classes = state["settings"]["image_size"], state["settings"]["classes"]
     files = [args.in_dir / row["filename"] for row in rows]
@@ -62,7 +62,7 @@ def main(args: argparse.Namespace) -> dict[str, str]:
     grading.write_csv(args.out_csv, [p3_data.COLUMNS, *(row for row in found if row[2] is not None)])
     for problem in problems:
         print(problem, file=sys.stderr)
-    grading.refuse_unread(labels, problems, args.out_csv)
+    grading.raise_if_unread(labels, problems, args.out_csv)
     return labels
 
 

@@ -43,8 +43,7 @@ from torch import nn
 
 from common import classification, figures, results, setup, training
 from common.augment import Normalise, Pipeline
-from common.data import Labelled, Splits
-from common.feed import resident
+from common.data import Labelled, Splits, preload
 from hw1 import p3_backbones, p3_data, p3_models, p3_recipes, reports
 from hw1.p3_recipes import CLASSIFIER, FINETUNE, Choice
 
@@ -79,7 +78,7 @@ def wanted(asked: str, choice: Choice, quick: bool) -> list[str]:
     if not quick or choice.files.get("sl") or p3_data.has_labels(choice.source):
         return names
     if not (kept := [name for name in names if p3_backbones.KINDS[name] != "sl"]):
-        raise setup.UsageError(f"--setting {asked} --quick: no labels to train a backbone with; name one with --sl")
+        raise cli.UsageError(f"--setting {asked} --quick: no labels to train a backbone with; name one with --sl")
     setup.log("settings B and D are left out: these images have no labels to train the quick form's supervised backbone with")
     return kept
 
@@ -203,7 +202,7 @@ def write(found: dict[str, dict], splits: Splits, classes: list[str], runtime: s
 def main(args: argparse.Namespace) -> dict:
     """Train the settings for every seed and write the item, of all settings trained so far; returns the result."""
     runtime = setup.start(args)
-    choice = Choice(p3_data.find(args.data, args.data_dir), args.backbone, training.changes(args), {"sl": args.sl, "ssl": args.ssl})
+    choice = Choice(p3_data.find(args.data, args.data_dir), args.backbone, training.overrides(args), {"sl": args.sl, "ssl": args.ssl})
     recipe = p3_recipes.adapt(FINETUNE, choice, runtime.quick)
     splits, classes = p3_data.load_target(choice.source, recipe.image_size)
     splits = splits.first_per_class(*p3_recipes.QUICK_LABELLED) if runtime.quick else splits
@@ -216,14 +215,14 @@ def main(args: argparse.Namespace) -> dict:
         setup.log(f"setting {name}, seed {once.seed}:")
         transfer = plan(name, choice, splits, classes, once)
         setup.writable_folder(transfer.folder)
-        if results.ended(transfer.folder, transfer.settings, once.resume):
+        if results.finished_history(transfer.folder, transfer.settings, once.resume):
             setup.log(f"  has ended: {transfer.folder}")
             continue
 
         setup.seed_everything(once.seed)
         recipe = transfer.recipe
         model, seen, pipeline = prepare(transfer.backbone, recipe, splits, len(classes), once)
-        train_images, validation_images = resident(seen.train, recipe.train_pipeline(0), once), resident(seen.validation, pipeline, once)
+        train_images, validation_images = preload(seen.train, recipe.train_pipeline(0), once), preload(seen.validation, pipeline, once)
         model = once.place(model)
         optimiser = training.make_optimiser(model, recipe)
         average = classification.moving_average(model, optimiser, recipe.average)
@@ -237,12 +236,12 @@ def main(args: argparse.Namespace) -> dict:
 
         if name == "C":
             results.save_half(run.folder, "p3.pth", run.kept)
-        results.keep_history(run.folder, run.settings, run.history)
+        results.write_history(run.folder, run.settings, run.history)
 
     rows = {}
     for name in filter(lambda name: p3_backbones.is_there(name, choice, runtime), ITEM.reported):
         plans = {once.seed: plan(name, choice, splits, classes, once) for once in repetitions}
-        histories = {seed: results.ended(one.folder, one.settings, resuming=True) for seed, one in plans.items()}
+        histories = {seed: results.finished_history(one.folder, one.settings, resuming=True) for seed, one in plans.items()}
         if all(histories.values()):
             rows[name] = setup.from_rank_zero(lambda name=name, histories=histories: row(name, histories, choice, runtime))
     return write(rows, splits, classes, runtime)

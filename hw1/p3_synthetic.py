@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from torchvision.io import encode_jpeg
 
-from common.synthetic import pixel_grid, rotate, to_uint8, uniform, whole_folder
+from common.files import atomic_folder
+from common.synthetic import pixel_grid, rotate, to_uint8, uniform
 
 # From coordinates (u, v) in radians and a random sign: the share of the second colour, about -1 to 1.
 PATTERNS = {
@@ -35,7 +36,7 @@ def draw_p3(folder: Path, unlabelled: int = 4000, train: int = 400, validation: 
 
     Raises UsageError if `folder` cannot be written.
     """
-    with whole_folder(folder) as temporary:
+    with atomic_folder(folder) as temporary:
         kinds = np.arange(unlabelled) % KINDS
         draw_split(temporary / "mini/train", kinds, [f"{i:05d}.jpg" for i in range(unlabelled)], kinds, np.random.default_rng([seed, 0]))
         for number, (split, count) in enumerate((("train", train), ("val", validation)), start=1):

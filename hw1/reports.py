@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from common import results, setup
+from common import cli, results, setup
 
 # ---- models ----
 
@@ -13,7 +13,7 @@ def find_recipe(recipes: dict, report: str | None, model: str):
     key = (report or "ours", model)
     if key not in recipes:
         known = sorted({name for name, _ in recipes} - {"ours"})
-        raise setup.UsageError(
+        raise cli.UsageError(
             f"no recipe for --report {report} --model {model}; give {', '.join(known)} with --model A or B, or --model best"
         )
     return recipes[key]
@@ -29,7 +29,7 @@ def check_same_run(path: Path, state: dict, run: dict) -> None:
     """Raises UsageError if a checkpoint's epochs are not those of `run`, its folder's run.json: a later training there was broken off."""
     histories = ([(epoch["epoch"], epoch["train_loss"]) for epoch in one] for one in (state.get("history", []), run.get("history", [])))
     if any(one != other for one, other in zip(*histories, strict=False)):
-        raise setup.UsageError(f"{path} is of another training than its folder's run.json; train again, or go on with --resume")
+        raise cli.UsageError(f"{path} is of another training than its folder's run.json; train again, or go on with --resume")
 
 
 # ---- tables ----

@@ -103,7 +103,7 @@ NETWORKS = {
     "whitened": Whitened,
     "whitened_residual": lambda: Whitened(ResidualBlock, (64, 256, 352)),  # 4.5 M: half precision stays below 10 MB
     "whitened_small": lambda: Whitened(widths=(16, 32, 64)),  # the quick form's
-    **{name: partial(checkpoints.create, name, num_classes=len(CLASSES)) for name in TIMM},
+    **{name: partial(checkpoints.timm_model, name, num_classes=len(CLASSES)) for name in TIMM},
 }
 
 
@@ -123,7 +123,7 @@ def build(name: str, weights: str = "none") -> nn.Module:
         state = checkpoints.load_checkpoint_for_all(path, f"--weights takes none, default or a state dict of {name}")
     state = state.get("model", state)
     if name in TIMM:
-        checkpoints.load_but_head(model, checkpoints.in_timm_names(state, model, path), "classifier", path)
+        checkpoints.load_weights_except_head(model, checkpoints.to_timm_names(state, model, path), "classifier", path)
     else:
         checkpoints.load_weights(model, state, path)
     return model
@@ -141,7 +141,7 @@ def logits(model: nn.Module, images: Tensor, settings: dict, runtime: setup.Runt
 
     Of more outputs they are the first ten.
     """
-    return classification.grader(model, settings, runtime)(images)[:, : len(CLASSES)]
+    return classification.make_predictor(model, settings, runtime)(images)[:, : len(CLASSES)]
 
 
 def outputs(network: str) -> dict[str, str]:

@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from torchvision.io import encode_jpeg
 
-from common.synthetic import KINDS, background, contrasting_colours, draw_class, to_uint8, whole_folder
+from common.files import atomic_folder
+from common.synthetic import KINDS, background, contrasting_colours, draw_class, to_uint8
 
 CLASSES, FILLINGS = 10, len(KINDS) // 10
 DIRTY = 0.13  # the share of dirty images among the training ones, as in the course's data
@@ -22,7 +23,7 @@ def draw_cifar(folder: Path, train: int = 2000, public_test: int = 500, unlabele
 
     Raises UsageError if `folder` cannot be written.
     """
-    with whole_folder(folder) as temporary:
+    with atomic_folder(folder) as temporary:
         (temporary / "annotations").mkdir()
         for number, (split, count) in enumerate((("train", train), ("public_test", public_test), ("unlabeled", unlabeled))):
             rng = np.random.default_rng([seed, number])

@@ -10,14 +10,15 @@ import torch
 from torchvision.io import encode_jpeg
 from torchvision.transforms.functional import resize
 
-from common.synthetic import draw_class, whole_folder
+from common.files import atomic_folder
+from common.synthetic import draw_class
 
 CLASSES = 37
 
 
 def draw_pets(folder: Path, train: int = 12, validation: int = 4, seed: int = 0) -> None:
     """Write `{train,val}/{label}_{id}.jpg`, so many of each breed; raises UsageError if `folder` cannot be written."""
-    with whole_folder(folder) as temporary:
+    with atomic_folder(folder) as temporary:
         for number, (split, count) in enumerate((("train", train), ("val", validation))):
             (temporary / split).mkdir()
             for label in range(CLASSES):

@@ -38,9 +38,9 @@ import torch.nn.functional as F
 from torch import Tensor
 from tqdm import tqdm
 
-from common import checkpoints, items, results, setup, training
-from common.data import batches, shares
-from common.files import named
+from common import checkpoints, figures, items, results, setup, training
+from common.data import batches, evaluation_indices
+from common.files import name_and_digest
 from hw3 import catr, p2_models, p2_recipes
 from hw3.p2_data import Captioned, load_captions, preprocess
 from hw3.p2_recipes import Recipe
@@ -67,7 +67,7 @@ class Pairs:
         longest = max(range(len(coded)), key=lambda i: len(coded[i]))
         if len(coded[longest]) > config.positions:
             what = f"a caption of {split.files[self.place[longest]]} has {len(coded[longest])} tokens"
-            raise setup.UsageError(f"{what}, the network {config.positions} positions; shorten it")
+            raise cli.UsageError(f"{what}, the network {config.positions} positions; shorten it")
         self.tokens = torch.nn.utils.rnn.pad_sequence(coded, batch_first=True, padding_value=catr.PAD)
         self.counts = (self.tokens[:, 1:] != catr.PAD).sum(1)
 
@@ -102,10 +102,10 @@ def train_epoch(model, optimiser, pairs: Pairs, recipe: Recipe, runtime: setup.R
         torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.clip)
         optimiser.step()
         tokens = int(pairs.counts[index].sum())
-        loss = loss.detach()  # see graphs.Graphed
+        loss = loss.detach()  # see speed.CudaGraphs
         loss_sum += loss * tokens
         count += tokens
-    loss_sum, count = setup.total(loss_sum, count)
+    loss_sum, count = setup.sum_over_processes(loss_sum, count)
     return {"lr": optimiser.param_groups[0]["lr"], "train_loss": loss_sum / count}
 
 
@@ -115,10 +115,10 @@ def evaluate(model, pairs: Pairs, batch_size: int, runtime: setup.Runtime) -> di
     model.eval()
     setup.synchronise_buffers(model)
     loss, count = 0.0, 0.0
-    for index in shares(len(pairs), batch_size):
+    for index in evaluation_indices(len(pairs), batch_size):
         loss += caption_loss(model, *pairs.batch(index, runtime), "sum").double()
         count += pairs.counts[index].sum()
-    loss, count = setup.total(loss, count)
+    loss, count = setup.sum_over_processes(loss, count)
     return {"validation_loss": loss / count}
 
 
@@ -130,7 +130,7 @@ def exact_match(model: catr.CATR, split: Captioned, images: list[Tensor], pieces
         own = [[pieces.encode(text) for text in split.captions[i]] for i in places.tolist()]
         return sum(caption.tokens in captions for caption, captions in zip(found, own, strict=True))
 
-    return sum(setup.shared(right, torch.arange(len(images)).split(50))) / len(images)
+    return sum(setup.distributed_map(right, torch.arange(len(images)).split(50))) / len(images)
 
 
 @setup.on_rank_zero
@@ -141,7 +141,7 @@ def write(run: training.Run, written: dict, found: dict[str, float]) -> dict:
         run.runtime,
         item.name,
         f"{item.title}, {network}",
-        figures={"": results.curves({"": run.history}, ("loss",), f"captioner, {network}")},
+        figures={"": figures.learning_curves({"": run.history}, ("loss",), f"captioner, {network}")},
         reported=item.reported,
         reproduced=found | {"validation loss": run.kept["validation_loss"]},
         claims=[],
@@ -151,7 +151,7 @@ def write(run: training.Run, written: dict, found: dict[str, float]) -> dict:
 
 def main(args: argparse.Namespace) -> dict:
     """Train and write the item; returns the result."""
-    runtime, changes = setup.start(args), training.changes(args)
+    runtime, changes = setup.start(args), training.overrides(args)
     recipe = p2_recipes.recipe(args.arch, args.quick, changes)
     data, *splits = load_captions(args.data)
     if args.quick:
@@ -163,7 +163,7 @@ def main(args: argparse.Namespace) -> dict:
     folder = p2_recipes.run_folder(runtime, args.arch, data["name"], changes)
     data |= {"train": len(splits[0]), "validation": len(splits[1]), "captions": len(train)}
     settings = training.run_settings(recipe, weights, data, runtime) | {"precision": runtime.precision(mixed=False)}
-    vocabulary = setup.from_rank_zero(lambda: named(args.vocab)) if args.vocab else "learnt from the captions"
+    vocabulary = setup.from_rank_zero(lambda: name_and_digest(args.vocab)) if args.vocab else "learnt from the captions"
     settings |= {"config": asdict(model.config), "quarter turns": args.turns, "word pieces": vocabulary}
 
     run = training.Run(folder, recipe, settings, runtime)

@@ -10,7 +10,7 @@ from matplotlib import colormaps
 from torch import Tensor
 
 from common import figures
-from common.setup import UsageError
+from common.cli import UsageError
 from hw3.p2_synthetic import NAMES
 
 COLUMNS = 5

@@ -8,8 +8,8 @@ from torchvision import models
 
 from common import checkpoints, setup
 from common.checkpoints import load_checkpoint, load_checkpoint_for_all, load_weights
-from common.files import named
-from common.setup import UsageError
+from common.cli import UsageError
+from common.files import name_and_digest
 from hw3.catr import ARCHES, CATR, Config
 from hw3.p2_text import WordPieces, read_vocabulary
 
@@ -53,7 +53,7 @@ def load_captioner(path: Path, vocab: Path | None, runtime: setup.Runtime, remed
         if vocab is None:
             raise UsageError(f"{path} has no vocabulary with it; give BERT's uncased vocab.txt with --vocab")
         pieces, config = read_vocabulary(vocab), ARCHES["full"]
-        origin = {"weights": named(path), "settings": {"network": "full"}}
+        origin = {"weights": name_and_digest(path), "settings": {"network": "full"}}
     if len(pieces) != config.vocab:
         raise UsageError(f"the vocabulary has {len(pieces)} pieces, {path} was trained with {config.vocab}; give its own")
     model = CATR(config)

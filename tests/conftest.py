@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from common.setup import ROOT
+from common.cli import ROOT
 from hw1 import p1_synthetic, p2_synthetic
 
 COURSE_DATA = Path(os.environ.get("COURSE_DATA") or ROOT / "data").resolve()  # the courses' own files, where they are

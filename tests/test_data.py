@@ -11,9 +11,9 @@ from conftest import draw_small
 from PIL import Image
 
 from common import data as data_module
+from common.cli import UsageError
 from common.data import batches, read_image
 from common.files import image_files
-from common.setup import UsageError
 from hw1 import p3_data
 from hw1.p1_data import load_p1
 
@@ -64,7 +64,7 @@ def decodes(monkeypatch, *arguments, **options) -> int:
 
 def test_sizes_and_forms_of_a_folder_are_kept_side_by_side(tmp_path, monkeypatch):
     files = image_files(draw_small(tmp_path, 1, 1) / "train_50", (".png",))
-    forms = [(32, None), (32, p3_data.resize_and_crop), (32, data_module.squeezed), (16, p3_data.resize_and_crop)]
+    forms = [(32, None), (32, p3_data.resize_and_crop), (32, data_module.resize_square), (16, p3_data.resize_and_crop)]
     assert [decodes(monkeypatch, files, size, fit) for size, fit in forms * 2] == [50] * 4 + [0] * 4
 
 
@@ -237,5 +237,5 @@ def test_evaluation_is_shared_by_more_processes_than_there_are_images(monkeypatc
     found = []
     for rank in range(4):
         monkeypatch.setattr(data_module, "rank", lambda rank=rank: rank)
-        found.append([index.tolist() for index in data_module.shares(2, 5)])
+        found.append([index.tolist() for index in data_module.evaluation_indices(2, 5)])
     assert found == [[[0]], [[1]], [], []]

@@ -1,4 +1,4 @@
-"""common/feed.py: images, labels and draws stay together, and the number of worker processes changes nothing."""
+"""common/data.py: images, labels and draws stay together, and the number of worker processes changes nothing."""
 
 from dataclasses import replace
 
@@ -7,8 +7,7 @@ import torch
 
 from common import classification, setup, training
 from common.augment import Crop, Flip, Normalise, PerImage, Pipeline, Resize
-from common.data import Labelled, batches
-from common.feed import feed
+from common.data import Labelled, batches, load_batches
 from hw1 import p1_recipes
 from hw1.p1_augment import AutoAugment
 from hw1.p3_augment import Sometimes
@@ -30,7 +29,7 @@ def runtime(workers: int) -> setup.Runtime:
 def fed(images, pipeline: Pipeline, workers: int) -> list:
     """A pass over thirteen images by batches of four."""
     walk = batches(13, 4, torch.Generator().manual_seed(3), pipeline.draws)
-    return list(feed(Labelled(images, torch.arange(13), NAMES), pipeline, walk, runtime(workers)))
+    return list(load_batches(Labelled(images, torch.arange(13), NAMES), pipeline, walk, runtime(workers)))
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from torchvision import models
 
 from common import checkpoints, page, setup
 from common.checkpoints import save_checkpoint
-from common.setup import UsageError
+from common.cli import UsageError
 from hw3 import catr, p2_caption_attention, p2_caption_train, p2_data, p2_inference, p2_maps, p2_models, p2_synthetic, p2_text
 from hw3.catr import ARCHES
 

@@ -15,7 +15,7 @@ from torchvision.io import write_png
 from common import classification, results, setup, training
 from common.augment import Flip, Pipeline
 from common.checkpoints import load_checkpoint
-from common.setup import Incomplete, UsageError
+from common.cli import Incomplete, UsageError
 from hw1 import byol, p1_synthetic, p3_data, p3_inference, p3_models, p3_recipes, p3_ssl_finetune, p3_ssl_pretrain, p3_synthetic
 from hw1.byol import BYOL
 

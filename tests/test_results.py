@@ -4,7 +4,7 @@ import json
 
 import torch
 
-from common import figures, results, setup
+from common import cli, figures, results, setup
 from hw1 import p1_embedding
 
 
@@ -26,7 +26,7 @@ def test_entries(tmp_path):
 
 def test_command_names_no_folder_of_this_machine(monkeypatch):
     for out in (["--out", "/some/where"], ["--out=/some/where"]):
-        monkeypatch.setattr("sys.argv", [str(setup.ROOT / "hw1/p1_train.py"), "--quick", *out, "--arch", "out"])
+        monkeypatch.setattr("sys.argv", [str(cli.ROOT / "hw1/p1_train.py"), "--quick", *out, "--arch", "out"])
         assert results.command_line() == "python hw1/p1_train.py --quick --arch out"
 
 

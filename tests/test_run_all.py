@@ -37,7 +37,7 @@ print("said by", args.name)
 time.sleep(float(args.sleep or 0))
 (out / f".half.{HOST}.{PID}.part").unlink()
 sys.exit(3 if args.fail else 0)
-""".replace("{HOST}", "{__import__('common.cli').cli.HOST}").replace("{PID}", "{__import__('os').getpid()}")
+""".replace("{HOST}", "{__import__('common.files').files.HOST}").replace("{PID}", "{__import__('os').getpid()}")
 
 TOML = """
 [reports]
@@ -225,7 +225,7 @@ def clone(tmp_path):
     """A folder with run_all.sh and a .venv whose python writes down how it is called."""
     root = tmp_path / "a clone"
     (root / "common").mkdir(parents=True)
-    for name in ("run_all.sh", "common/venv.sh", "common/locks.py", "common/cli.py", "requirements.txt"):
+    for name in ("run_all.sh", "common/venv.sh", "common/files.py", "common/cli.py", "requirements.txt"):
         (root / name).write_text((ROOT / name).read_text())
     python = root / ".venv/bin/python"
     python.parent.mkdir(parents=True)

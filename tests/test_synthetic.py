@@ -11,7 +11,7 @@ from PIL import Image
 from torch import nn
 
 from common import synthetic
-from common.setup import UsageError
+from common.cli import UsageError
 from hw1 import p1_synthetic, p2_synthetic
 
 TRAIN, VALIDATION = 40, 10  # per class; the counts of `--quick`
