@@ -219,18 +219,16 @@ def apply_per_image(transform, images: Tensor, u: Tensor) -> Tensor:
     Transforms of many branches would not become simpler in a batched form, and at 32 px they cost less than the network's step.
     """
     with torch.random.fork_rng(devices=[]):
-        return torch.stack([seeded(transform, *pair) for pair in zip(images, seeds(u), strict=True)])
+        done = []
+        for image, seed in zip(images, seeds(u), strict=True):
+            torch.default_generator.manual_seed(seed)
+            done.append(transform(image))
+        return torch.stack(done)
 
 
 def seeds(u: Tensor) -> list[int]:
     """A seed of the global generator for each image, from its draw (N, 1)."""
     return (u[:, 0].double() * 2**40).long().tolist()
-
-
-def seeded(transform, image: Tensor, seed: int) -> Tensor:
-    """The transform of one image, by this seed of the global generator."""
-    torch.default_generator.manual_seed(seed)
-    return transform(image)
 
 
 @dataclass(frozen=True)

@@ -73,17 +73,10 @@ NETWORKS = ("model", "state_dict", "model_ema", "ema")  # where programs put a n
 def unwrap(state: dict) -> dict:
     """A checkpoint with its state dict under 'model' if it had another of the NETWORKS' names, and without DataParallel's `module.`."""
     name = next((name for name in NETWORKS if isinstance(state.get(name), dict)), None)
-    if name is None:
-        return strip_module_prefix(state)
-    return {key: value for key, value in state.items() if key != name} | {"model": strip_module_prefix(state[name])}
-
-
-def strip_module_prefix(state: dict) -> dict:
-    """A state dict without the `module.` that DataParallel puts in front of all keys."""
-    prefix = "module."
-    if not state or not all(isinstance(key, str) and key.startswith(prefix) for key in state):
-        return state
-    return {key.removeprefix(prefix): value for key, value in state.items()}
+    network = state[name] if name else state
+    if all(isinstance(key, str) and key.startswith("module.") for key in network):
+        network = {key.removeprefix("module."): value for key, value in network.items()}
+    return {key: value for key, value in state.items() if key != name} | {"model": network} if name else network
 
 
 def load_weights(model: nn.Module, state: dict, path: Path) -> None:

@@ -111,7 +111,17 @@ def locate(data: str | None, layout: str, draw) -> tuple[Path, str]:
     folder the user named is missing or empty, or if what the first process has found is not on another's machine.
     """
     folder = Path(data or ROOT / "data")
-    if from_rank_zero(lambda: has_course_data(data, folder, layout)):
+
+    def is_there() -> bool:
+        if data not in (None, "synthetic") and not (folder.is_dir() and any(folder.iterdir())):
+            state = "is empty" if folder.is_dir() else "is not a folder"
+            raise UsageError(f"--data {data} {state}; name the folder that holds {layout}, or 'synthetic'")
+        found = data != "synthetic" and (folder / layout).exists()
+        if data != "synthetic" and not found:
+            log_once(f"data: no {layout} in {folder}: using the synthetic stand-in")
+        return found
+
+    if from_rank_zero(is_there):
         if not (folder / layout).exists():
             raise UsageError(f"no {layout} in {folder} of process {rank()}, but in the first's; copy it there, or give --data synthetic")
         return folder / layout, Path(layout).name
@@ -126,17 +136,6 @@ def locate(data: str | None, layout: str, draw) -> tuple[Path, str]:
                     log(f"data: drawing the stand-in for {layout}")
                     draw(stand_in)
     return stand_in, "synthetic"
-
-
-def has_course_data(data: str | None, folder: Path, layout: str) -> bool:
-    """Whether `folder`, which `--data` stands for, holds the course folder. Raises UsageError if the user named a missing or empty one."""
-    if data not in (None, "synthetic") and not (folder.is_dir() and any(folder.iterdir())):
-        state = "is empty" if folder.is_dir() else "is not a folder"
-        raise UsageError(f"--data {data} {state}; name the folder that holds {layout}, or 'synthetic'")
-    found = data != "synthetic" and (folder / layout).exists()
-    if data != "synthetic" and not found:
-        log_once(f"data: no {layout} in {folder}: using the synthetic stand-in")
-    return found
 
 
 # ---- one image, one folder ----
@@ -366,7 +365,18 @@ def load_batches(
         index = to_device_of(index, split.target)
         return first(split.images[index], u[:, : first.draws]), split.target[index], u[:, first.draws :], weight
 
-    for images, target, u, weight in prefetch(begin, steps, runtime.workers if first.operations else 0, runtime):
+    prepared = map(begin, steps)
+    if first.operations and runtime.workers:
+        prepared = DataLoader(
+            Steps(begin),
+            batch_size=None,
+            sampler=steps,
+            num_workers=runtime.workers,
+            pin_memory=runtime.device.type == "cuda",
+            generator=torch.Generator(),  # of its own: the global one's numbers are the network's dropout
+            multiprocessing_context="fork",  # shares the decoded images
+        )
+    for images, target, u, weight in prepared:
         yield then(runtime.send(images), u), runtime.send(target), weight
 
 
@@ -378,18 +388,3 @@ class Steps(Dataset):
 
     def __getitem__(self, step):
         return self.prepare(step)
-
-
-def prefetch(prepare: Callable, steps: Iterable, workers: int, runtime: Runtime) -> Iterable:
-    """`prepare` of each step, in order, in so many processes ahead of their use; for 0 in this one."""
-    if workers == 0:
-        return map(prepare, steps)
-    return DataLoader(
-        Steps(prepare),
-        batch_size=None,
-        sampler=steps,
-        num_workers=workers,
-        pin_memory=runtime.device.type == "cuda",
-        generator=torch.Generator(),  # of its own: the global one's numbers are the network's dropout
-        multiprocessing_context="fork",  # shares the decoded images
-    )

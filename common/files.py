@@ -256,7 +256,8 @@ def acquire(path: Path, busy: str, wait: bool) -> int:
             if is_same_file(file, path):
                 with contextlib.suppress(OSError):  # a full disk: the lock is what counts
                     os.ftruncate(file, 0)
-                    os.pwrite(file, describe_process().encode(errors="surrogateescape"), 0)
+                    command = shlex.join([Path(sys.executable).name, *sys.argv])
+                    os.pwrite(file, f"pid {os.getpid()} on {platform.node()} ({command})".encode(errors="surrogateescape"), 0)
                 return file
         except BaseException:
             os.close(file)
@@ -286,11 +287,6 @@ def is_same_file(file: int, path: Path) -> bool:
     with contextlib.suppress(FileNotFoundError):
         return os.path.samestat(os.fstat(file), os.stat(path))
     return False
-
-
-def describe_process() -> str:
-    """Who has a lock, in words: process number, machine and command."""
-    return f"pid {os.getpid()} on {platform.node()} ({shlex.join([Path(sys.executable).name, *sys.argv])})"
 
 
 def lock_folder(folder: Path) -> None:

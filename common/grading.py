@@ -45,7 +45,10 @@ def check_own_csv(out_csv: Path, *inputs: Path | None) -> None:
         content = out_csv.read_bytes()
     except OSError as error:
         raise UsageError(f"OUT_CSV {out_csv} is there and cannot be read ({error.strerror}); remove it, or choose another path") from error
-    if content and sha256(content) not in recorded_digests(out_csv):
+    known = []  # the digests of what was written last and before that
+    with contextlib.suppress(OSError):
+        known = digest_file(out_csv).read_text(encoding="utf-8", errors="replace").split()
+    if content and sha256(content) not in known:
         what = "is there, and not as this script wrote it: it would be replaced"
         raise UsageError(f"OUT_CSV {out_csv} {what}; remove it, or choose another path")
 
@@ -53,13 +56,6 @@ def check_own_csv(out_csv: Path, *inputs: Path | None) -> None:
 def digest_file(out_csv: Path) -> Path:
     """The hidden file beside a csv that holds its SHA-256, by which a later run knows that it may replace the csv."""
     return out_csv.with_name(f".{out_csv.name}.sha256")
-
-
-def recorded_digests(out_csv: Path) -> list[str]:
-    """The digests of what was written to a csv last and before that."""
-    with contextlib.suppress(OSError):
-        return digest_file(out_csv).read_text(encoding="utf-8", errors="replace").split()
-    return []
 
 
 def sha256(content: bytes) -> str:
@@ -79,18 +75,6 @@ def write_csv(out_csv: Path, rows: Iterable[tuple]) -> None:
         temporary.write_bytes(content)
 
 
-def read_batch(paths: list[Path], size: int, resize: Callable) -> tuple[Tensor, list[str], list[str]]:
-    """Decode and resize: images (N, 3, size, size) of 0 to 255, their names, and a message for each that cannot be read."""
-    images, names, problems = [], [], []
-    for path in paths:
-        try:
-            images.append(resize(read_image(path), size))
-            names.append(path.name)
-        except ValueError as error:
-            problems.append(f"{path}: {error}")
-    return torch.stack(images) if images else torch.empty(0, 3, size, size), names, problems
-
-
 def classify(
     files: list[Path], predict: Callable[[Tensor], Tensor], size: int, resize: Callable = resize_square
 ) -> tuple[dict[str, int], list[str]]:
@@ -100,10 +84,14 @@ def classify(
     """
     labels, problems = {}, []
     for start in tqdm(range(0, len(files), BATCH), "classifying", disable=None, leave=False):
-        images, names, unreadable = read_batch(files[start : start + BATCH], size, resize)
-        problems += unreadable
-        if names:
-            labels |= dict(zip(names, predict(images).max(1).indices.tolist(), strict=True))
+        images = {}
+        for path in files[start : start + BATCH]:
+            try:
+                images[path.name] = resize(read_image(path), size)
+            except ValueError as error:
+                problems.append(f"{path}: {error}")
+        if images:
+            labels |= dict(zip(images, predict(torch.stack([*images.values()])).max(1).indices.tolist(), strict=True))
     return labels, problems
 
 

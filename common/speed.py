@@ -46,14 +46,11 @@ class Conv2d(nn.Conv2d):
 def convert_convolutions(model: nn.Module) -> nn.Module:
     """Give a model's convolutions, in place, the fast form where they can have it; names and parameters stay."""
     for module in model.modules():
-        if type(module) is nn.Conv2d and _is_plain(module):
+        if type(module) is not nn.Conv2d or module.groups > 1 or module.dilation != (1, 1):
+            continue
+        if module.padding_mode == "zeros" and not isinstance(module.padding, str):
             module.__class__ = Conv2d
     return model
-
-
-def _is_plain(conv: nn.Conv2d) -> bool:
-    zeros = conv.padding_mode == "zeros" and not isinstance(conv.padding, str)
-    return zeros and conv.groups == 1 and conv.dilation == (1, 1)
 
 
 # ---- CUDA graphs: a GPU is told once what a step consists of, and repeats it ----

@@ -105,7 +105,12 @@ def deviations(full, settings: dict) -> list[str]:
     """In words, what a training, or with `seeds` several, does otherwise than the `full` recipe: other values, weights or seeds."""
     recipe, weights, started = full.settings(), settings.get("weights", "none"), "default" if full.pretrained else "none"
     before = {name: value for name, value in recipe.items() if name in settings and name not in NO_DEVIATION}
-    words = [f"{name} {', not '.join(format_pair(settings[name], value))}" for name, value in before.items() if settings[name] != value]
+    words = []
+    for name, value in before.items():
+        ours = settings[name]
+        short = [f"{each:.4g}" if isinstance(each, float) else str(each) for each in (ours, value)]
+        if ours != value:  # with all digits where four would show them alike
+            words.append(f"{name} {short[0]}, not {short[1]}" if short[0] != short[1] else f"{name} {ours}, not {value}")
     if weights != started:
         words.append(f"{WEIGHTS[weights]} weights" if weights in WEIGHTS else f"weights of {weights}")
         words[-1] += f", not {WEIGHTS[started]} ones"
@@ -113,12 +118,6 @@ def deviations(full, settings: dict) -> list[str]:
     if not set(usual) <= set(seeds):
         words.append(f"seed {', '.join(map(str, seeds))}, not {', '.join(map(str, usual))}")
     return words
-
-
-def format_pair(value, other) -> list[str]:
-    """Two different settings as text: fractions with four significant digits, or with all where four would show them alike."""
-    short = [f"{each:.4g}" if isinstance(each, float) else str(each) for each in (value, other)]
-    return short if short[0] != short[1] else [str(value), str(other)]
 
 
 def run_folder(runtime: setup.Runtime, name: str, data: str, changed: dict) -> Path:
@@ -247,14 +246,6 @@ def start_over(folder: Path, settings: dict) -> list[dict]:
     return []
 
 
-def check_same_settings(settings: dict) -> None:
-    """Raises UsageError in a process whose settings are not the first one's: each would train on its own data, or in its own precision."""
-    first = setup.from_rank_zero(lambda: settings)
-    if different := [name for name in settings if settings[name] != first.get(name)]:
-        what = "; ".join(f"{name} {settings[name]}, in the first {first.get(name)}" for name in different)
-        raise cli.UsageError(f"process {setup.rank()} has {what}; give all machines the same files and options")
-
-
 class Epoch:
     """An epoch of a Run: its `index`, counted from 0, and the numbers that the loop's body records."""
 
@@ -278,7 +269,10 @@ class Run:
 
     def __init__(self, folder: Path, recipe, settings: dict, runtime: setup.Runtime):
         """Raises UsageError if the folder cannot be written, another run works in it, or processes differ in their settings."""
-        check_same_settings(settings)
+        first = setup.from_rank_zero(lambda: settings)  # else each process would train on its own data, or in its own precision
+        if different := [name for name in settings if settings[name] != first.get(name)]:
+            what = "; ".join(f"{name} {settings[name]}, in the first {first.get(name)}" for name in different)
+            raise cli.UsageError(f"process {setup.rank()} has {what}; give all machines the same files and options")
         self.folder, self.recipe, self.settings, self.runtime = setup.writable_folder(folder), recipe, settings, runtime
         self.history: list[dict] = []
         setup.from_rank_zero(lambda: files.lock_folder(self.folder))

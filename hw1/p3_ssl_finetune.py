@@ -164,24 +164,19 @@ def draw(rows: dict[str, dict]):
     return figure
 
 
-def table(rows: dict[str, dict], weights: dict[str, str]) -> dict:
-    """Training and validation accuracy with the spread over the seeds, and the weights that a setting began from."""
-    header = ["setting", "reported", "validation", "standard deviation", "training", "started from"]
-    cells = []
-    for name, row in rows.items():
-        spread = f"{row['validation sd']:.4f}" if "validation sd" in row else "one run"
-        numbers = [f"{ITEM.reported[name]:.4f}", f"{row['validation']:.4f}", spread, f"{row['train']:.4f}"]
-        cells.append([ITEM.words[name], *numbers, weights[name]])
-    title = "Accuracy, mean over the seeds of the fine-tuning; one pre-training of each kind"
-    return {"title": title, "header": header, "rows": cells}
-
-
 @setup.on_rank_zero
 def write(found: dict[str, dict], splits: Splits, classes: list[str], runtime: setup.Runtime) -> dict:
     """The item: of each setting the best run, of those in the rows `found` and those that the item has had."""
     kept = reports.best_rows(runtime, ITEM.name, splits.describe(), found)
     kept = {name: one | {"weights": p3_backbones.in_words(name, one["settings"].get("backbone", {}))} for name, one in kept.items()}
     rows = {name: one["accuracy"] for name, one in kept.items()}
+    header = ["setting", "reported", "validation", "standard deviation", "training", "started from"]
+    cells = []
+    for name, row in rows.items():
+        spread = f"{row['validation sd']:.4f}" if "validation sd" in row else "one run"
+        numbers = [f"{ITEM.reported[name]:.4f}", f"{row['validation']:.4f}", spread, f"{row['train']:.4f}"]
+        cells.append([ITEM.words[name], *numbers, kept[name]["weights"]])
+    title = "Accuracy, mean over the seeds of the fine-tuning; one pre-training of each kind"
     byol = next((one["settings"]["backbone"] for name, one in kept.items() if p3_backbones.KINDS[name] == "ssl"), {})
     return results.write_result(
         runtime,
@@ -191,7 +186,7 @@ def write(found: dict[str, dict], splits: Splits, classes: list[str], runtime: s
         reported={name: ITEM.reported[name] for name in rows},
         reproduced={name: row["validation"] for name, row in rows.items()},
         claims=claims(rows, byol.get("after the last epoch", {})),
-        tables=[table(rows, {name: one["weights"] for name, one in kept.items()})],
+        tables=[{"title": title, "header": header, "rows": cells}],
         data=splits.describe(),
         weights="; ".join(f"{name}: {one['weights']}" for name, one in kept.items()),
         settings={name: one["settings"] for name, one in kept.items()} | {"classes": classes},

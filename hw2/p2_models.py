@@ -3,7 +3,6 @@
 from functools import partial
 from pathlib import Path
 
-import timm
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -105,6 +104,7 @@ NETWORKS = {
     "whitened_small": lambda: Whitened(widths=(16, 32, 64)),  # the quick form's
     **{name: partial(checkpoints.timm_model, name, num_classes=len(CLASSES)) for name in TIMM},
 }
+PUBLISHED = {"resnet50": models.ResNet50_Weights.DEFAULT.url}  # where torchvision's ImageNet weights of them are
 
 
 def build(name: str, weights: str = "none") -> nn.Module:
@@ -117,7 +117,8 @@ def build(name: str, weights: str = "none") -> nn.Module:
     if weights == "none":
         return model
     if weights == "default":
-        state, path = checkpoints.published_weights(name, published_at(name)), Path(name)
+        url = checkpoints.timm_url(name) if name in TIMM else PUBLISHED.get(name)
+        state, path = checkpoints.published_weights(name, url), Path(name)
     else:
         path = Path(weights)
         state = checkpoints.load_checkpoint_for_all(path, f"--weights takes none, default or a state dict of {name}")
@@ -127,13 +128,6 @@ def build(name: str, weights: str = "none") -> nn.Module:
     else:
         checkpoints.load_weights(model, state, path)
     return model
-
-
-def published_at(name: str) -> str | None:
-    """Where a network's ImageNet weights are published; None if nobody does."""
-    if name in TIMM:
-        return timm.get_pretrained_cfg(name).url
-    return models.ResNet50_Weights.DEFAULT.url if name == "resnet50" else None
 
 
 def logits(model: nn.Module, images: Tensor, settings: dict, runtime: setup.Runtime) -> Tensor:
