@@ -27,11 +27,11 @@ from torchvision.io import ImageReadMode, decode_image, read_file
 from torchvision.transforms.functional import pil_to_tensor, resize
 from tqdm import tqdm
 
-from common import files, synthetic
+from common import synthetic
 from common.augment import Pipeline, to_device_of
 from common.checkpoints import load_checkpoint, write_checkpoint
 from common.cli import ROOT, UsageError
-from common.files import digest, listed_files, raise_if_any, remove_leftovers, temporary_name
+from common.files import digest, exclusive, listed_files, raise_if_any, remove_leftovers, temporary_name
 from common.setup import Runtime, from_rank_zero, log, log_once, one_process_first, rank, world_size
 
 MOST_PIXELS = 120_000_000  # of a picture that is read: 360 MB decoded
@@ -131,7 +131,7 @@ def locate(data: str | None, layout: str, draw) -> tuple[Path, str]:
         os.utime(version)  # in use: see drop_oldest
     with one_process_first():
         if not stand_in.exists():
-            with files.exclusive(stand_in, f"drawing the stand-in for {layout}"):
+            with exclusive(stand_in, f"drawing the stand-in for {layout}"):
                 if not stand_in.exists():
                     log(f"data: drawing the stand-in for {layout}")
                     draw(stand_in)
@@ -237,7 +237,7 @@ def cached(path: Path, key: str, doing: str, make: Callable[[], dict]) -> dict:
     """
     if state := read_cache(path, key):
         return state
-    with files.exclusive(path, doing):
+    with exclusive(path, doing):
         if state := read_cache(path, key):
             return state
         state = make()

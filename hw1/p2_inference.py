@@ -42,10 +42,10 @@ from torch import Tensor, nn
 from torchvision.io import encode_png
 from tqdm import tqdm
 
-from common import files, grading, setup
+from common import grading, setup
 from common.cli import UsageError
 from common.data import LARGE_PIXELS, pixel_count, read_image
-from common.files import image_files
+from common.files import atomic_write, image_files, signed_png
 from hw1 import p2_models
 from hw1.p2_classes import coloured
 from hw1.p2_data import SIZE, shrink_image
@@ -144,8 +144,8 @@ def batches_of_one_size(images: Iterator[tuple[Path, Tensor]]) -> Iterator[tuple
 
 def write_mask(path: Path, labels: Tensor) -> None:
     """The PNG, whole or not at all."""
-    with files.atomic_write(path) as temporary:
-        temporary.write_bytes(files.signed_png(encode_png(coloured(labels), compression_level=1).numpy().tobytes()))
+    with atomic_write(path) as temporary:
+        temporary.write_bytes(signed_png(encode_png(coloured(labels), compression_level=1).numpy().tobytes()))
 
 
 def segment(files: dict[Path, Path], model: nn.Module, scale: float, runtime: setup.Runtime, tta: bool) -> list[str]:
