@@ -14,7 +14,7 @@ from common import data as data_module
 from common.cli import UsageError
 from common.data import batches, read_image
 from common.files import image_files
-from hw1 import p3_data
+from hw1 import p1_synthetic, p3_data
 from hw1.p1_data import load_p1
 
 
@@ -119,8 +119,8 @@ def test_every_rank_fills_the_cache(tmp_path, monkeypatch):
 
 
 def test_missing_set_falls_back_and_says_so(tmp_path, capsys, monkeypatch):
-    drawn, draw = [], data_module.synthetic.draw_p1
-    monkeypatch.setattr(data_module.synthetic, "draw_p1", lambda folder: drawn.append(draw(folder, 2, 2)))
+    drawn, draw = [], p1_synthetic.draw_p1
+    monkeypatch.setattr(p1_synthetic, "draw_p1", lambda folder: drawn.append(draw(folder, 2, 2)))
     monkeypatch.setattr(data_module.synthetic, "version", lambda draw: "small")
     (tmp_path / "hw2_data").mkdir()
     assert [load_p1(str(tmp_path)).name for _ in range(2)] == ["synthetic"] * 2 and len(drawn) == 1
