@@ -221,7 +221,9 @@ def test_hw1_p2(gpu, key):
     recipe = replace(p2_recipes.RECIPES[key], batch_size=2, image_size=96, sizes=((1.0, 64),))
     tiles = Tiles(images(4, 96), torch.randint(0, 7, (4, 96, 96), dtype=torch.uint8), list("abcd"))
     model = gpu.built(p2_models.build, recipe.network)
-    p2_seg_train.train_epoch(model, Optimiser(), tiles, recipe, CUDA, 0)
+    with gpu.waiting():
+        there = tiles.to(CUDA.device)
+    p2_seg_train.train_epoch(model, Optimiser(), there, recipe, CUDA, 0)
     for turns in (False, True):
         p2_models.evaluate(model, tiles, CUDA, turns)
     with gpu.waiting():
