@@ -9,6 +9,8 @@ import re
 
 import numpy as np
 
+from common.metrics import mean_and_spread
+
 METHOD = "pycocoevalcap's scorers; words in lower case, punctuation split off and left out, in place of its Java tokeniser"
 
 
@@ -37,6 +39,29 @@ def scores(captions: list[str], references: list[list[str]]) -> dict[str, float]
 
     bleu = Bleu(4).compute_score(*prepared(captions, references), verbose=0)[0]
     return {f"BLEU-{n}": value for n, value in enumerate(bleu, 1)} | {"CIDEr": float(cider(captions, references).mean())}
+
+
+TWO = re.compile(r"(two|both|a (couple|pair) of) |(\w+ ){1,4}and (a|an|the|one|another|two|his|her|their) ")
+
+
+def by_subjects(captions: list[str], references: list[list[str]]) -> dict[str, dict[str, float]]:
+    """CIDEr of the pictures that show two subjects and of all others, mean and spread over the pictures.
+
+    Two are shown where most of a picture's own captions begin with them: "two dogs ...", "a man and a woman ...". The difference is
+    positive where two score lower.
+    """
+    two = np.array([sum(bool(TWO.match(words(text))) for text in own) > len(own) / 2 for own in references])
+    values = cider(captions, references)
+    if min(two.sum(), (~two).sum()) < 2:
+        return {}
+    found = {"one or many": mean_and_spread(values[~two]), "two": mean_and_spread(values[two])}
+    error = sum(kind["standard error"] ** 2 for kind in found.values()) ** 0.5
+    return found | {"difference": {"mean": found["one or many"]["mean"] - found["two"]["mean"], "standard error": error}}
+
+
+def above(difference: dict[str, float]) -> bool:
+    """Whether a difference is above zero by more than two standard errors."""
+    return difference["mean"] > 2 * difference["standard error"]
 
 
 def prepared(captions: list[str], references: list[list[str]]) -> tuple[dict, dict]:

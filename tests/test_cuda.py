@@ -311,5 +311,7 @@ def test_hw3_p2(gpu, arch):
     p2_caption_train.train_epoch(model, Optimiser(), pairs, recipe, CUDA, 0)
     p2_caption_train.evaluate(model, pairs, 2, CUDA)
     with gpu.waiting(values=True):  # after each word: whether all captions have ended
-        captions = p2_caption_attention.caption_all(model, [*images(2, 50)], 3, CUDA)
+        args = p2_caption_attention.parse_args(["--max-tokens", "3"])
+        captions = p2_caption_attention.caption_all(model, [*images(2, 50)], args, CUDA)
+        catr.beam_search(model, [image.float().to("cuda") for image in images(2, 50)], 2, 3)
     assert len(captions) == 2

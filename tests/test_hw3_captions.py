@@ -14,6 +14,7 @@ from torchvision import models
 
 from common import checkpoints, page, setup
 from common.checkpoints import save_checkpoint
+from common.files import read_csv
 from common.setup import UsageError
 from hw3 import (
     catr,
@@ -239,6 +240,19 @@ def test_measures_of_maps():
     assert p2_maps.share_in_box(point, [0.5, 0, 1, 0.125]) == pytest.approx((0.5, 0.0625))
 
 
+def test_entropy_of_maps_by_kind_of_word():
+    flat, point = torch.ones(4, 4), torch.eye(16)[3].view(4, 4)
+    assert p2_maps.entropy(flat) == pytest.approx(1) and p2_maps.entropy(point) == 0 and p2_maps.entropy(torch.ones(1, 1)) == 0
+    half = torch.eye(16)[:2].sum(0).view(4, 4)  # an entropy of a quarter
+    words = [["<start>", "a", "dog", ".", "<end>"], ["<start>", "on", "##board", "cat"], ["<start>", "dog"]]
+    maps = [torch.stack([flat, point, flat, flat]), torch.stack([half, point, half]), flat[None]]
+    found = p2_maps.entropy_by_kind(words, maps)
+    assert found["function words"]["mean"] == pytest.approx((1 + 0.25) / 2)
+    assert found["other words"]["mean"] == pytest.approx((0 + 0.125 + 1) / 3) and found["other words"]["count"] == 3
+    assert found["difference"] == pytest.approx({"count": 2, "mean": 0.5625, "sd": 0.875 / 2**0.5, "standard error": 0.4375})
+    assert not p2_scores.above(found["difference"]) and p2_scores.above({"mean": 1.0, "standard error": 0.4})
+
+
 def test_a_nouns_share_on_its_shape():
     maps = torch.zeros(2, 2, 2)
     maps[0, 0, 0] = maps[1, 0, 1] = 1
@@ -334,13 +348,18 @@ def test_long_captions_and_other_checkpoints_are_refused(drawn, trained, tmp_pat
 
 
 def test_inference_draws_a_figure_for_each_image(drawn, trained, tmp_path):
-    folder = tmp_path / "in"
+    folder, csv = tmp_path / "in", tmp_path / "captions.csv"
     shutil.copytree(drawn / "hw3_data/p2_data/images/val", folder)
     (folder / "bad.jpg").write_text("text")
     weights = trained[0] / "checkpoints/hw3-p2-small/p2.pth"
-    done = run_script("hw3/p2_inference.sh", folder, tmp_path / "new/out", "--weights", weights, "--max-tokens", "3")
+    done = run_script(
+        "hw3/p2_inference.sh", folder, tmp_path / "new/out", "--weights", weights, "--max-tokens", "3", "--captions", csv, "--beams", 2
+    )
     assert done.returncode == 1 and "bad.jpg is unreadable" in done.stderr
     assert sorted(path.name for path in (tmp_path / "new/out").iterdir()) == [f"val{i:05d}.png" for i in range(8)]
+    rows = read_csv(tmp_path / "captions.csv", ("filename", "caption"))
+    assert [row["filename"] for row in rows] == [f"val{i:05d}.jpg" for i in range(8)]
+    assert f"val00003.jpg: {rows[3]['caption']}" in done.stdout
     with pytest.raises(UsageError, match="is IN_DIR"):
         p2_inference.main(p2_inference.parse_args([str(folder), str(folder), "--weights", str(weights)]))
 
@@ -370,6 +389,23 @@ def test_scores_of_captions():
     best = p2_scores.scores(["a dog runs", "man on a bench ."], references)
     worst = p2_scores.scores(["purple", "a"], references)
     assert best["BLEU-3"] == pytest.approx(1, abs=1e-6) and worst["BLEU-4"] < 0.01 and best["CIDEr"] > 3 > worst["CIDEr"]
+
+
+def test_pictures_of_two_subjects():
+    pytest.importorskip("pycocoevalcap")
+    first = ["Two dogs run.", "A man and a woman sit", "The tall man and his dog walk", "a black and white dog runs", "A dog and cats"]
+    assert [bool(p2_scores.TWO.match(p2_scores.words(text))) for text in first] == [True, True, True, False, False]
+    references = [
+        ["two dogs run", "two dogs play", "dogs run"],
+        ["two cats sit", "both cats sit"],
+        ["a man sits down"],
+        ["a red car is here"],
+    ]
+    right = [own[0] for own in references]
+    wrong = ["no", "nothing at all", *right[2:]]
+    assert p2_scores.by_subjects(wrong, references)["difference"]["mean"] > 3 and p2_scores.by_subjects(right[2:], references[2:]) == {}
+    found = p2_scores.by_subjects(right, references)
+    assert {kind: numbers.get("count") for kind, numbers in found.items()} == {"one or many": 2, "two": 2, "difference": None}
 
 
 @pytest.fixture
