@@ -43,7 +43,7 @@ class Config:
 
 ARCHES = {
     "full": Config(),
-    "small": Config("small", width=128, heads=4, layers=2, feedforward=256, positions=64, dropout=0.0, side=96),
+    "small": Config("small", 128, heads=4, layers=2, encoder=1, feedforward=256, positions=64, dropout=0.0, side=96, tied=True),
     "lite0": Config("lite0", layers=3, encoder=1, feedforward=512, positions=64, dropout=0.2, side=224, tied=True),
 }
 

@@ -38,7 +38,7 @@ SMALL = {"network": "small", "epochs": 120, "batch_size": 25, "lr": 5e-4, "sched
 LITE0 = {"network": "lite0", "epochs": 12, "batch_size": 20, "lr": 8e-4, "schedule": one_cycle, "clip": 1.0, "side": 224}
 LITE0 |= {"weight_decay": 0.05, "label_smoothing": 0.1, "together": True, "pieces": 3000}
 RECIPES = {"full": FULL, "lite0": replace(FULL, **LITE0), "small": replace(FULL, pretrained=False, **SMALL)}
-QUICK = {"epochs": 20, "side": 64}
+QUICK = {"epochs": 5, "side": 32, "lr": 1e-3}
 QUICK_IMAGES = (2000, 100)  # training and validation pictures
 
 
