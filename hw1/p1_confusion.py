@@ -73,7 +73,9 @@ def main(args: argparse.Namespace) -> dict:
     predicted = classification.grader(model, settings, runtime)(validation.images).max(1).indices
     confusion, accuracy = metrics.confusion_matrix(predicted, validation.target, P1_CLASSES), metrics.accuracy(predicted, validation.target)
     share = confusion.diagonal() / confusion.sum(1).clamp(min=1)
-    rows = [[f"{true}", f"{other}", f"{count}", f"{int(confusion[true].sum())}"] for (true, other), count in most_confused(confusion, PAIRS)]
+    rows = [
+        [f"{true}", f"{other}", f"{count}", f"{int(confusion[true].sum())}"] for (true, other), count in most_confused(confusion, PAIRS)
+    ]
     item = items.get("hw1-p1 confusion")
     return results.write_result(
         runtime,
