@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from matplotlib import colormaps
 from torch import Tensor
+from torchvision.transforms.functional import resize
 
 from common import figures
 from common.metrics import mean_and_spread
@@ -15,6 +16,7 @@ from common.setup import UsageError
 from hw3.p2_synthetic import NAMES
 
 COLUMNS = 5
+CELL, TITLE, GAP = 190, 26, 12  # pixels of a cell's side, of its title above it, and between cells
 FREQUENT = 20  # words that a result lists
 ARTICLES_AND_PRONOUNS = """a an the this that these those some another each both all
 his her its their him them he she it they who which there"""
@@ -47,15 +49,21 @@ def cells(image: Tensor, words: list[str], maps: Tensor) -> list[tuple[str, np.n
 
 
 def draw(image: Tensor, words: list[str], maps: Tensor):
-    """One cell a token, five to a row."""
-    rows = math.ceil(len(words) / COLUMNS)
-    height = rows * (0.35 + figures.PAGE_WIDTH / COLUMNS * min(2.0, image.shape[1] / image.shape[2]))
-    figure, grid = figures.new_figure(rows, COLUMNS, height=height)
-    for axes in grid.flat:
-        axes.axis("off")
-    for axes, (title, picture) in zip(grid.flat, cells(image, words, maps), strict=False):
-        axes.imshow(picture)
-        axes.set_title(title)
+    """One cell a token, five to a row; all cells are one picture, as so many axes took matplotlib twice as long as the network."""
+    height, width = image.shape[1:]
+    tall = round(CELL * min(2.0, height / width)) or 1
+    scale = min(CELL / width, tall / height)
+    small = resize(image, [max(1, round(height * scale)), max(1, round(width * scale))], antialias=True)
+    rows, top, left = math.ceil(len(words) / COLUMNS), (tall - small.shape[1]) // 2, (CELL - small.shape[2]) // 2
+    canvas = np.full((rows * (tall + TITLE), COLUMNS * (CELL + GAP) - GAP, 3), 255, np.uint8)
+    figure, grid = figures.new_figure(height=figures.PAGE_WIDTH * canvas.shape[0] / canvas.shape[1])
+    axes = grid[0, 0]
+    axes.axis("off")
+    for place, (title, picture) in enumerate(cells(small, words, maps)):
+        y, x = place // COLUMNS * (tall + TITLE) + TITLE, place % COLUMNS * (CELL + GAP)
+        canvas[y + top : y + top + picture.shape[0], x + left : x + left + picture.shape[1]] = picture
+        axes.text(x + CELL / 2, y - 6, title, ha="center", va="bottom", size=11)
+    axes.imshow(canvas)
     return figure
 
 
