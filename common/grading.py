@@ -34,23 +34,26 @@ def check_own_pictures(out_dir: Path, outputs: list[Path]) -> None:
         raise UsageError(f"OUT_DIR {out_dir} holds {count} that this script did not write and would replace; choose another folder")
 
 
-def check_own_csv(out_csv: Path, *inputs: Path | None) -> None:
-    """Raise UsageError, before the work, if OUT_CSV cannot be written, is an input, or was not written by `write_csv` or changed since."""
-    check_writable(out_csv, "OUT_CSV")
+def check_own_csv(out_csv: Path, *inputs: Path | None, name: str = "OUT_CSV") -> None:
+    """Raise UsageError, before the work, if a csv cannot be written, is an input, or was not written by `write_csv` or changed since.
+
+    `name` is the argument that gives it.
+    """
+    check_writable(out_csv, name)
     if not out_csv.exists():
         return
     if any(path and path.exists() and out_csv.samefile(path) for path in inputs):
-        raise UsageError(f"OUT_CSV {out_csv} is one of the inputs and would be replaced; choose another path")
+        raise UsageError(f"{name} {out_csv} is one of the inputs and would be replaced; choose another path")
     try:
         content = out_csv.read_bytes()
     except OSError as error:
-        raise UsageError(f"OUT_CSV {out_csv} is there and cannot be read ({error.strerror}); remove it, or choose another path") from error
+        raise UsageError(f"{name} {out_csv} is there and cannot be read ({error.strerror}); remove it, or choose another path") from error
     known = []  # the digests of what was written last and before that
     with contextlib.suppress(OSError):
         known = digest_file(out_csv).read_text(encoding="utf-8", errors="replace").split()
     if content and sha256(content) not in known:
         what = "is there, and not as this script wrote it: it would be replaced"
-        raise UsageError(f"OUT_CSV {out_csv} {what}; remove it, or choose another path")
+        raise UsageError(f"{name} {out_csv} {what}; remove it, or choose another path")
 
 
 def digest_file(out_csv: Path) -> Path:

@@ -1,7 +1,17 @@
 """Numbers that several scripts report."""
 
+import statistics
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor
+
+
+def mean_and_spread(values: Iterable[float]) -> dict[str, float]:
+    """The mean of two numbers or more, how many there are, their standard deviation, and the mean's standard error."""
+    values = [*map(float, values)]
+    deviation = statistics.stdev(values)
+    return {"count": len(values), "mean": statistics.fmean(values), "sd": deviation, "standard error": deviation / len(values) ** 0.5}
 
 
 def accuracy(predicted: Tensor, target: Tensor) -> float:

@@ -6,7 +6,7 @@ Tiles are decoded in threads at each start and not cached: they take seconds, an
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -38,7 +38,11 @@ class Tiles:
     @cached_property
     def pixels(self) -> Tensor:
         """How many pixels there are of each class, (7,)."""
-        return torch.bincount(self.labels.flatten(), minlength=len(p2_masks.CLASSES))
+        return torch.stack([(self.labels == label).sum() for label in range(len(p2_masks.CLASSES))])
+
+    def to(self, device: torch.device) -> "Tiles":
+        """The same on another device."""
+        return replace(self, images=self.images.to(device), labels=self.labels.to(device))
 
 
 @dataclass(frozen=True)

@@ -8,13 +8,22 @@ import torch
 import torch.nn.functional as F
 from matplotlib import colormaps
 from torch import Tensor
+from torchvision.transforms.functional import resize
 
 from common import figures
 from common.cli import UsageError
+from common.metrics import mean_and_spread
 from hw3.p2_synthetic import NAMES
 
 COLUMNS = 5
+CELL, TITLE, GAP = 190, 26, 12  # pixels of a cell's side, of its title above it, and between cells
 FREQUENT = 20  # words that a result lists
+ARTICLES_AND_PRONOUNS = """a an the this that these those some another each both all
+his her its their him them he she it they who which there"""
+PREPOSITIONS = """of in on at to with by for from into onto through over under above below behind between near next beside up down out off
+around across along against during and or but as while"""
+AUXILIARIES = "is are was were be been being has have had do does not"
+FUNCTION_WORDS = frozenset(f"{ARTICLES_AND_PRONOUNS} {PREPOSITIONS} {AUXILIARIES}".split())
 
 
 def chosen(attention: Tensor, layer: int, head: int | None) -> Tensor:
@@ -40,15 +49,21 @@ def cells(image: Tensor, words: list[str], maps: Tensor) -> list[tuple[str, np.n
 
 
 def draw(image: Tensor, words: list[str], maps: Tensor):
-    """One cell a token, five to a row."""
-    rows = math.ceil(len(words) / COLUMNS)
-    height = rows * (0.35 + figures.PAGE_WIDTH / COLUMNS * min(2.0, image.shape[1] / image.shape[2]))
-    figure, grid = figures.new_figure(rows, COLUMNS, height=height)
-    for axes in grid.flat:
-        axes.axis("off")
-    for axes, (title, picture) in zip(grid.flat, cells(image, words, maps), strict=False):
-        axes.imshow(picture)
-        axes.set_title(title)
+    """One cell a token, five to a row; all cells are one picture, as so many axes took matplotlib twice as long as the network."""
+    height, width = image.shape[1:]
+    tall = round(CELL * min(2.0, height / width)) or 1
+    scale = min(CELL / width, tall / height)
+    small = resize(image, [max(1, round(height * scale)), max(1, round(width * scale))], antialias=True)
+    rows, top, left = math.ceil(len(words) / COLUMNS), (tall - small.shape[1]) // 2, (CELL - small.shape[2]) // 2
+    canvas = np.full((rows * (tall + TITLE), COLUMNS * (CELL + GAP) - GAP, 3), 255, np.uint8)
+    figure, grid = figures.new_figure(height=figures.PAGE_WIDTH * canvas.shape[0] / canvas.shape[1])
+    axes = grid[0, 0]
+    axes.axis("off")
+    for place, (title, picture) in enumerate(cells(small, words, maps)):
+        y, x = place // COLUMNS * (tall + TITLE) + TITLE, place % COLUMNS * (CELL + GAP)
+        canvas[y + top : y + top + picture.shape[0], x + left : x + left + picture.shape[1]] = picture
+        axes.text(x + CELL / 2, y - 6, title, ha="center", va="bottom", size=11)
+    axes.imshow(canvas)
     return figure
 
 
@@ -99,6 +114,31 @@ def measures(words: list[list[str]], maps: list[Tensor]) -> dict[str, float]:
     """How much the maps of one picture differ and how far a map spreads, mean over all pictures."""
     spreads = [spread for values in by_word(words, maps).values() for _, _, spread in values]
     return {"difference between maps": sum(map(difference, maps)) / len(maps), "spread of a map": sum(spreads) / len(spreads)}
+
+
+def entropy(attention: Tensor) -> float:
+    """How evenly a map is spread: its entropy over that of an even one, 0 (one place) to 1 (everywhere alike)."""
+    share = (attention / attention.sum()).flatten()
+    return -torch.special.xlogy(share, share).sum().item() / math.log(max(2, share.numel()))
+
+
+def entropy_by_kind(words: list[list[str]], maps: list[Tensor]) -> dict[str, dict[str, float]]:
+    """The entropy of the maps of function words and of all others; signs and the end are neither.
+
+    Of each kind mean and standard deviation over the pictures, of each its own words' mean; then the same of the difference within a
+    picture that has both, positive where the others' maps are more concentrated.
+    """
+    kinds: dict[str, list[float]] = {"function words": [], "other words": [], "difference": []}
+    for own, attention in zip(words, maps, strict=True):
+        found: dict[bool, list[float]] = {True: [], False: []}
+        for word, one in zip(own[1:], attention, strict=True):
+            if word.removeprefix("##").isalpha():
+                found[word in FUNCTION_WORDS].append(entropy(one))
+        means = {kind: sum(values) / len(values) for kind, values in found.items() if values}
+        for kind, name in ((True, "function words"), (False, "other words")):
+            kinds[name] += [means[kind]] if kind in means else []
+        kinds["difference"] += [means[True] - means[False]] if len(means) == 2 else []
+    return {name: mean_and_spread(values) for name, values in kinds.items() if len(values) > 1}
 
 
 def word_table(words: list[list[str]], maps: list[Tensor]) -> dict:

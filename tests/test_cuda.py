@@ -221,7 +221,9 @@ def test_hw1_p2(gpu, key):
     recipe = replace(p2_recipes.RECIPES[key], batch_size=2, image_size=96, sizes=((1.0, 64),))
     tiles = Tiles(images(4, 96), torch.randint(0, 7, (4, 96, 96), dtype=torch.uint8), list("abcd"))
     model = gpu.built(p2_models.build, recipe.network)
-    p2_seg_train.train_epoch(model, Optimiser(), tiles, recipe, CUDA, 0)
+    with gpu.waiting():
+        there = tiles.to(CUDA.device)
+    p2_seg_train.train_epoch(model, Optimiser(), there, recipe, CUDA, 0)
     for turns in (False, True):
         p2_models.evaluate(model, tiles, CUDA, turns)
     with gpu.waiting():
@@ -302,12 +304,16 @@ def test_hw3_p1(gpu, arch):
 def test_hw3_p2(gpu, arch):
     config = replace(catr.ARCHES[arch], vocab=40, start=1, end=2, side=64)
     model, pairs = gpu.built(catr.CATR, config), object.__new__(p2_caption_train.Pairs)
-    pairs.images = [torch.rand(3, 64, 48), torch.rand(3, 40, 64), torch.rand(3, 64, 48)]
+    channels = model.backbone[0].channels if model.frozen else 3
+    pairs.images = [torch.rand(channels, 64, 48), torch.rand(channels, 40, 64), torch.rand(channels, 64, 48)]
     pairs.place, pairs.tokens, pairs.counts = torch.tensor([0, 0, 1, 2]), torch.randint(1, 40, (4, 7)), torch.full((4,), 6)
+    pairs.units, pairs.amounts = torch.arange(4).split([2, 1, 1]), torch.tensor([12, 6, 6])
     recipe = replace(caption_recipes.RECIPES[arch], batch_size=2)
     pairs.turns = True
     p2_caption_train.train_epoch(model, Optimiser(), pairs, recipe, CUDA, 0)
     p2_caption_train.evaluate(model, pairs, 2, CUDA)
     with gpu.waiting(values=True):  # after each word: whether all captions have ended
-        captions = p2_caption_attention.caption_all(model, [*images(2, 50)], 3, CUDA)
+        args = p2_caption_attention.parse_args(["--max-tokens", "3"])
+        captions = p2_caption_attention.caption_all(model, [*images(2, 50)], args, CUDA)
+        catr.beam_search(model, [image.float().to("cuda") for image in images(2, 50)], 2, 3)
     assert len(captions) == 2

@@ -15,7 +15,7 @@ from torchvision import models
 from common import classification, items, setup, training
 from common.checkpoints import load_checkpoint, save_checkpoint
 from common.cli import UsageError
-from hw1 import p1_embedding, p1_inference, p1_items, p1_models, p1_pca, p1_recipes, p1_train, p1_tsne
+from hw1 import p1_confusion, p1_embedding, p1_inference, p1_items, p1_models, p1_pca, p1_recipes, p1_train, p1_tsne
 from hw1.p1_data import load_p1
 
 REPORTS = [("f22a", "A"), ("f22a", "B"), ("f22b", "A"), ("f22b", "B"), ("f23", "A"), ("f23", "B")]
@@ -340,6 +340,23 @@ def test_labels_are_the_networks(data, weights, tmp_path):
     expected = dict(zip(split.names, logits.argmax(1).tolist(), strict=True))
     assert found["labels"] == expected
     assert found["accuracy"] == pytest.approx(sum(expected[n] == t for n, t in zip(split.names, split.target, strict=True)) / len(split))
+
+
+def test_confusion_is_of_the_graders_labels(data, weights, tmp_path):
+    source = data / "hw1_data/p1_data"
+    args = [str(source / "val_50"), str(tmp_path / "o.csv"), "--weights", str(weights), "--answers", str(source / "val_gt.csv")]
+    graded = p1_inference.main(p1_inference.parse_args(args))
+    found = p1_confusion.main(p1_confusion.parse_args(["--data", str(data), "--weights", str(weights), "--out", str(tmp_path)]))
+    assert found["reproduced"]["accuracy"] == graded["accuracy"]
+    rows = [list(map(int, row)) for row in found["tables"][0]["rows"]]
+    wrong = {(true, label): 0 for true in range(50) for label in range(50) if true != label}
+    for name, label in graded["labels"].items():
+        if (cell := (int(name.split("_")[0]), label)) in wrong:
+            wrong[cell] += 1
+    assert [row[2] for row in rows] == [count for count in sorted(wrong.values(), reverse=True)[:20] if count]
+    assert all(wrong[true, label] == count and of == 4 for true, label, count, of in rows)
+    with pytest.raises(UsageError, match=r"make it with: python hw1/p1_train\.py --model best --quick"):
+        p1_confusion.main(p1_confusion.parse_args(["--data", "synthetic", "--quick", "--out", str(tmp_path / "none")]))
 
 
 def test_unreadable_images_do_not_stop_the_others(folder, weights, tmp_path):

@@ -1,5 +1,6 @@
 """Every field of a recipe changes the training: two trainings that differ in one field alone end in different networks."""
 
+import json
 from dataclasses import dataclass, fields, replace
 
 import pytest
@@ -10,6 +11,8 @@ from common.augment import ColorJitter, Flip, Normalise, Pipeline
 from common.data import Labelled
 from common.setup import Runtime, seed_everything
 from hw1 import p2_augment, p2_data, p2_recipes, p2_seg_train
+from hw3 import p2_caption_train, p2_synthetic
+from hw3 import p2_recipes as caption_recipes
 
 CPU, FP32 = Runtime(torch.device("cpu"), False), {"precision": "fp32"}
 NO_EFFECT = {"network", "keep", "pretrained", "num_classes", "validation_batch"}  # on the steps of a training that is given its network
@@ -124,3 +127,30 @@ def test_each_field_of_a_segmentations_recipe_changes_its_training(tmp_path, nam
 
     plain = p2_recipes.Recipe("dots", epochs=2, batch_size=2, image_size=96, keep="last")
     assert not torch.equal(last(plain, tmp_path / "a"), last(replace(plain, **{name: SEGMENTATION[name]}), tmp_path / "b"))
+
+
+CAPTIONS = {"clip": 0.01, "side": 40, "label_smoothing": 0.1, "together": True, "pieces": 50}
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+    """A --data folder of eight drawn pictures, the first of two captions."""
+    folder = tmp_path_factory.mktemp("pictures")
+    p2_synthetic.draw_captions(folder / "hw3_data/p2_data", 8, 2)
+    path = folder / "hw3_data/p2_data/train.json"
+    content = json.loads(path.read_text())
+    content["annotations"].append({"caption": "two shapes", "image_id": 0, "id": 8})
+    path.write_text(json.dumps(content))
+    return folder
+
+
+@pytest.mark.parametrize("name", CAPTIONS)
+def test_each_field_of_a_captioners_recipe_changes_its_training(tmp_path, monkeypatch, pictures, name):
+    def last(recipe, folder):
+        monkeypatch.setitem(caption_recipes.RECIPES, "small", recipe)
+        options = ["--arch", "small", "--data", str(pictures), "--out", str(folder)]
+        p2_caption_train.main(p2_caption_train.parse_args(options))
+        return torch.load(folder / "checkpoints/hw3-p2-small/last.pth", weights_only=True)["model"]["input_proj.weight"]
+
+    plain = replace(caption_recipes.RECIPES["small"], epochs=1, batch_size=4, side=32)
+    assert not torch.equal(last(plain, tmp_path / "a"), last(replace(plain, **{name: CAPTIONS[name]}), tmp_path / "b"))
