@@ -1,4 +1,4 @@
-"""A training step on a GPU with common/graphs.py and without, in bf16, milliseconds in turns in one run; and whether both train alike.
+"""A training step on a GPU with common/speed.py and without, in bf16, milliseconds in turns in one run; and whether both train alike.
 
 python benchmarks/graphs.py [--network resnet50] [--batch-size 32] [--image-size 32] [--rounds 5]
 """

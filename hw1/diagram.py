@@ -3,7 +3,6 @@
 import itertools
 import textwrap
 
-import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
@@ -175,7 +174,7 @@ def draw_table(rows: list[list[str]], header: list[str], widths: list[float], ti
         [textwrap.wrap(cell, int(14.5 * share * PAGE_WIDTH)) for cell, share in zip(row, widths, strict=True)] for row in [header, *rows]
     ]
     heights = [0.16 * max(1, *map(len, row)) + 0.14 for row in cells]  # inches: lines of 9-point text, and a margin
-    figure = plt.figure(figsize=(PAGE_WIDTH, sum(heights) + 0.5))
+    figure = Figure(figsize=(PAGE_WIDTH, sum(heights) + 0.5))
     axes = figure.add_axes((0, 0, 1, 1), xlim=(0, PAGE_WIDTH), ylim=(sum(heights) + 0.5, 0))
     axes.axis("off")
     axes.text(PAGE_WIDTH / 2, 0.22, title, ha="center", va="center", size=11)

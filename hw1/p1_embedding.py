@@ -4,7 +4,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-import matplotlib.pyplot as plt
+import matplotlib
 import numpy as np
 import torch
 from matplotlib.axes import Axes
@@ -44,18 +44,6 @@ def checkpoints(runtime: setup.Runtime, report: str, data: dict, run_folder: Pat
     return listed_files(folder / "run.json", run["checkpoints"], folder)
 
 
-MIXED = {"silhouette": 0.0, "10-NN accuracy": 0.5}  # the classes are mixed in a plane where both numbers are below these
-
-
-def mixed(measured: dict[str, float]) -> bool:
-    """Whether the classes are mixed in a plane, by its `separation`.
-
-    A silhouette below 0: the average image lies nearer to the points of another class than to those of its own. But classes that are long
-    or in two parts have that too, side by side; so most images must also have another class around them: a 10-NN accuracy below 0.5.
-    """
-    return all(measured[name] < limit for name, limit in MIXED.items())
-
-
 def refuse_few(split: Labelled, least: int) -> None:
     """Raise UsageError if a figure of a split has fewer images than it needs, or all are of one class."""
     if len(split) < least or len(split.target.unique()) < 2:
@@ -76,29 +64,52 @@ def embed(path: Path, split: Labelled, runtime: setup.Runtime, batch_size: int =
     return Embedding(feats, split.target, state["epoch"], accuracy, loss), state["settings"]
 
 
+# ---- how far the classes are apart in a plane ----
+
+
+def knn_accuracy(points: Tensor, target: Tensor, k: int = 10) -> float:
+    """Leave-one-out accuracy, 0 to 1, of a majority vote among the k nearest other points (Euclidean; ties go to the smaller label).
+
+    points (N, D), target (N,) labels from 0.
+    """
+    distance = torch.cdist(points.double(), points.double()).fill_diagonal_(float("inf"))
+    neighbours = target[distance.topk(k, largest=False).indices]
+    votes = torch.nn.functional.one_hot(neighbours, int(target.max()) + 1).sum(1)
+    return metrics.accuracy(votes.argmax(1), target)
+
+
+def silhouette(points: Tensor, target: Tensor) -> float:
+    """Mean silhouette of the classes in the plane, -1 (mixed) to 1 (apart). Rousseeuw, 1987; by scikit-learn."""
+    from sklearn.metrics import silhouette_score
+
+    return float(silhouette_score(points.numpy(), target.numpy()))
+
+
 def separation(points: Tensor, target: Tensor) -> dict[str, float]:
     """How far the classes are apart in the plane: leave-one-out accuracy of the 10 nearest neighbours, and the silhouette."""
     return {"10-NN accuracy": round(knn_accuracy(points, target), 4), "silhouette": round(silhouette(points, target), 4)}
 
 
-def origin(report: str, settings: dict, splits: Splits, paths: list[Path]) -> dict:
-    """The entries of a result that come from the checkpoints: data, settings, weights, and how their training differs from the report's."""
-    run = results.read_json(paths[-1].parent / "run.json")
-    made = {"checkpoints": [path.name for path in paths], "trained by": run.get("command"), "trained at": run.get("commit")}
-    return {
-        "data": splits.describe(),
-        "settings": settings | made | {"training seconds": run.get("seconds")},
-        "weights": settings["weights"],
-        "deviations": training.deviations(p1_recipes.recipe(report, "A"), settings),  # --run may name any training
-    }
+MIXED = {"silhouette": 0.0, "10-NN accuracy": 0.5}  # the classes are mixed in a plane where both numbers are below these
 
+
+def mixed(measured: dict[str, float]) -> bool:
+    """Whether the classes are mixed in a plane, by its `separation`.
+
+    A silhouette below 0: the average image lies nearer to the points of another class than to those of its own. But classes that are long
+    or in two parts have that too, side by side; so most images must also have another class around them: a 10-NN accuracy below 0.5.
+    """
+    return all(measured[name] < limit for name, limit in MIXED.items())
+
+
+# ---- what the two figures have ----
 
 MARKERS = ("o", "s", "^", "D", "v")
 
 
 def class_styles(count: int) -> list[dict]:
     """A colour and a marker for each of up to 50 classes: ten hues, five markers, so that no two classes share both."""
-    hues = plt.get_cmap("tab10").colors
+    hues = matplotlib.colormaps["tab10"].colors
     return [{"color": hues[label % 10], "marker": MARKERS[label // 10 % 5]} for label in range(count)]
 
 
@@ -134,19 +145,13 @@ def points_file(planes: dict[str, np.ndarray], target: np.ndarray) -> dict[str, 
     return {"-points.json": json.dumps(content, separators=(",", ":")).encode()}
 
 
-def knn_accuracy(points: Tensor, target: Tensor, k: int = 10) -> float:
-    """Leave-one-out accuracy, 0 to 1, of a majority vote among the k nearest other points (Euclidean; ties go to the smaller label).
-
-    points (N, D), target (N,) labels from 0.
-    """
-    distance = torch.cdist(points.double(), points.double()).fill_diagonal_(float("inf"))
-    neighbours = target[distance.topk(k, largest=False).indices]
-    votes = torch.nn.functional.one_hot(neighbours, int(target.max()) + 1).sum(1)
-    return metrics.accuracy(votes.argmax(1), target)
-
-
-def silhouette(points: Tensor, target: Tensor) -> float:
-    """Mean silhouette of the classes in the plane, -1 (mixed) to 1 (apart). Rousseeuw, 1987; by scikit-learn."""
-    from sklearn.metrics import silhouette_score
-
-    return float(silhouette_score(points.numpy(), target.numpy()))
+def origin(report: str, settings: dict, splits: Splits, paths: list[Path]) -> dict:
+    """The entries of a result that come from the checkpoints: data, settings, weights, and how their training differs from the report's."""
+    run = results.read_json(paths[-1].parent / "run.json")
+    made = {"checkpoints": [path.name for path in paths], "trained by": run.get("command"), "trained at": run.get("commit")}
+    return {
+        "data": splits.describe(),
+        "settings": settings | made | {"training seconds": run.get("seconds")},
+        "weights": settings["weights"],
+        "deviations": training.deviations(p1_recipes.recipe(report, "A"), settings),  # --run may name any training
+    }
