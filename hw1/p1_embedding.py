@@ -44,7 +44,7 @@ def checkpoints(runtime: setup.Runtime, report: str, data: dict, run_folder: Pat
     return listed_files(folder / "run.json", run["checkpoints"], folder)
 
 
-def refuse_few(split: Labelled, least: int) -> None:
+def check_enough_images(split: Labelled, least: int) -> None:
     """Raise UsageError if a figure of a split has fewer images than it needs, or all are of one class."""
     if len(split) < least or len(split.target.unique()) < 2:
         found = f"{len(split)} validation images of {len(split.target.unique())} classes"

@@ -61,7 +61,7 @@ def main(args: argparse.Namespace) -> dict:
     """Draw the figure and measure its claims; returns the result."""
     runtime, item, is_f23 = setup.start(args), items.get(f"{args.report} 1.5"), args.report == "f23"
     splits = p1_recipes.load_splits(args.data, args.report, "A", args.quick)
-    p1_embedding.refuse_few(splits.validation, p1_tsne.LEAST if is_f23 else LEAST)
+    p1_embedding.check_enough_images(splits.validation, p1_tsne.LEAST if is_f23 else LEAST)
     last = p1_embedding.checkpoints(runtime, args.report, splits.describe(), args.run)[-1]
     path = last.with_name("best.pth") if is_f23 else last
     embedding, settings = p1_embedding.embed(path, splits.validation, runtime)

@@ -100,7 +100,7 @@ def main(args: argparse.Namespace) -> dict:
     runtime, item = setup.start(args), items.get(ITEMS[args.report])
     splits = p1_recipes.load_splits(args.data, args.report, "A", args.quick)
     target = splits.validation.target
-    p1_embedding.refuse_few(splits.validation, LEAST)
+    p1_embedding.check_enough_images(splits.validation, LEAST)
     paths = p1_embedding.checkpoints(runtime, args.report, splits.describe(), args.run)
     if len(paths) != len(STAGES):
         what = f"{paths[0].parent} keeps {len(paths)} epochs and the figure shows {len(STAGES)}"
