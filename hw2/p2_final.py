@@ -36,11 +36,10 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 if __name__ == "__main__":
     ARGS = parse_args()  # before torch is imported: --help and a wrong argument answer at once
 
-from common import classification, items, metrics, results, setup, training
+from common import items, metrics, results, setup, training
 from common.data import Labelled, Splits
-from common.feed import resident
-from hw2 import p2_models, p2_ours, p2_suspects, p2_tables
-from hw2.p2_data import NORMALISED, combined, load_public_test
+from hw2 import p2_models, p2_ours, p2_suspects, p2_tables, p2_training
+from hw2.p2_data import combined, load_public_test
 from hw2.p2_recipes import CHAINS, COMBINED_SET, FINAL, Recipe
 
 DROPPED = 4000
@@ -55,16 +54,9 @@ def train_report(splits: Splits, weights: str, recipe: Recipe, runtime: setup.Ru
     cleaned = p2_suspects.without(splits, p2_suspects.lowest(scores, p2_suspects.share(DROPPED, len(scores))))
     splits = combined(replace(splits, train=cleaned.train))
     setup.log(f"final training, {len(cleaned.train)} images and some again: {len(splits.train)}")
-    settings = p2_tables.run_settings(recipe, weights, splits, runtime)
+    settings = p2_training.run_settings(recipe, weights, splits, runtime)
     run = training.Run(training.run_folder(runtime, "cv22-final", splits.name, changed), recipe, settings, runtime)
-    setup.seed_everything(runtime.seed)
-    model = runtime.place(p2_models.build(recipe.network, weights))
-    optimiser, parallel = training.make_optimiser(model, recipe), setup.parallel(model, runtime)
-    train_images = resident(splits.train, recipe.train_pipeline(0), runtime)
-    validation = resident(splits.validation, NORMALISED, runtime)
-    for epoch in run.epochs(model, optimiser):
-        numbers = classification.train_epoch(parallel, optimiser, train_images, recipe, runtime, epoch.index)
-        epoch.record(**numbers, **classification.evaluate(model, validation, NORMALISED, recipe.validation_batch, runtime))
+    p2_training.fit(run, splits, weights)
 
     steps = {f"dropped of {p2_suspects.ALL}": DROPPED, "combined set": COMBINED_SET, **p2_models.outputs(recipe.network)}
     steps |= {"validation images left, the report's way": len(cleaned.validation), **p2_suspects.about(scorer)}

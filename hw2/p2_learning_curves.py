@@ -35,10 +35,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 if __name__ == "__main__":
     ARGS = parse_args()  # before torch is imported: --help and a wrong argument answer at once
 
-from common import classification, figures, items, results, setup, training
-from common.feed import resident
-from hw2 import p2_models
-from hw2.p2_data import NORMALISED, combined, load_cifar
+from common import figures, items, results, setup, training
+from hw2 import p2_training
+from hw2.p2_data import combined, load_cifar
 from hw2.p2_recipes import COMBINED, COMBINED_SET, CURVES
 
 ITEM = items.get("cv22 2.1")
@@ -125,22 +124,15 @@ def main(args: argparse.Namespace) -> dict:
     if args.quick:
         splits = splits.first_per_class(*QUICK_IMAGES)
     data = splits.describe()
-    train_set = combined(splits).train if args.combined else splits.train
-    validation = resident(splits.validation, NORMALISED, runtime)
+    splits = combined(splits) if args.combined else splits
 
     histories = {}
     for name, network in NETWORKS.items():
-        setup.seed_everything(args.seed)
         setup.log(f"{name}:")
         own = replace(recipe, network=network)
-        model = runtime.place(p2_models.build(network))
-        optimiser, parallel = training.make_optimiser(model, own), setup.parallel(model, runtime)
-        train_images = resident(train_set, own.train_pipeline(0), runtime)
         folder = training.run_folder(runtime, f"cv22-{network}" + "-combined" * args.combined, splits.name, changed)
         run = training.Run(folder, own, training.run_settings(own, "none", data, runtime), runtime)
-        for epoch in run.epochs(model, optimiser):
-            numbers = classification.train_epoch(parallel, optimiser, train_images, own, runtime, epoch.index)
-            epoch.record(**numbers, **classification.evaluate(model, validation, NORMALISED, own.validation_batch, runtime))
+        p2_training.fit(run, splits)
         histories[name] = run.history
 
     found = {name: of_report(history, recipe.batch_size) for name, history in histories.items()}

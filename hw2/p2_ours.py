@@ -18,12 +18,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from common import classification, setup, training
+from common import setup, training
 from common.cli import replacing
 from common.data import Labelled, Splits
-from common.feed import resident
-from hw2 import p2_models, p2_tables
-from hw2.p2_data import CLASSES, NORMALISED, load_cifar, load_unlabeled
+from hw2 import p2_models, p2_training
+from hw2.p2_data import CLASSES, load_cifar, load_unlabeled
 from hw2.p2_recipes import Chain, Recipe
 
 TRAIN_SHARE = 0.98  # of the labelled images: the last epoch is kept, so validation chooses nothing
@@ -91,23 +90,9 @@ def train_stage(
     if splits.train.target.ndim == 2:
         recipe = for_soft_labels(recipe)
     setup.log(f"{name}, {len(splits.train)} training images:")
-    settings = p2_tables.run_settings(recipe, weights, splits, runtime)
+    settings = p2_training.run_settings(recipe, weights, splits, runtime)
     run = training.Run(training.run_folder(runtime, f"hw2-p2-{name}", splits.name, changed), recipe, settings, runtime)
-    setup.seed_everything(runtime.seed)
-    model = p2_models.build(recipe.network, weights)
-    if isinstance(model, p2_models.Whitened):
-        model.whiten_like(NORMALISED(splits.train.images[:1000], torch.empty(0, 0)))
-    model = runtime.place(model)
-    optimiser = training.make_optimiser(model, recipe)
-    average = classification.moving_average(model, optimiser, recipe.average)
-    parallel, evaluated = setup.parallel(model, runtime), average.module if average else model
-    pipeline = classification.validation_pipeline(settings)
-    train_images = resident(splits.train, recipe.train_pipeline(0), runtime)
-    validation = resident(splits.validation, pipeline, runtime)
-    for epoch in run.epochs(model, optimiser, average):
-        numbers = classification.train_epoch(parallel, optimiser, train_images, recipe, runtime, epoch.index)
-        epoch.record(**numbers, **classification.evaluate(evaluated, validation, pipeline, recipe.validation_batch, runtime))
-    return evaluated, run
+    return p2_training.fit(run, splits, weights), run
 
 
 def for_soft_labels(recipe: Recipe) -> Recipe:
@@ -122,7 +107,7 @@ def probabilities(model: nn.Module, images: Tensor, run: training.Run, path: Pat
         with run.runtime.autocast():  # several views of 30,000 images take minutes, and soft labels need no fp32
             return p2_models.logits(model.eval(), images, run.settings, run.runtime).float().softmax(1)
 
-    return p2_tables.made_once(path, run.history, len(images), make)
+    return p2_training.load_or_compute(path, run.history, len(images), make)
 
 
 def clean(splits: Splits, probability: Tensor, path: Path) -> Splits:

@@ -13,10 +13,9 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from common import classification, setup, training
+from common import setup, training
 from common.data import Labelled, Splits
-from common.feed import resident
-from hw2 import p2_models, p2_tables
+from hw2 import p2_tables, p2_training
 from hw2.p2_data import NORMALISED
 from hw2.p2_recipes import SCORER
 
@@ -43,21 +42,14 @@ def score(splits: Splits, runtime: setup.Runtime) -> tuple[Tensor, list[dict]]:
     """
     recipe = replace(SCORER, **p2_tables.QUICK) if runtime.quick else SCORER
     setup.log(f"network that scores, seed {runtime.seed}, {len(splits.train)} training images:")
-    settings = p2_tables.run_settings(recipe, "none", splits, runtime)
+    settings = p2_training.run_settings(recipe, "none", splits, runtime)
     run = training.Run(training.run_folder(runtime, "cv22-scorer", splits.name, {}), recipe, settings, runtime)
-    setup.seed_everything(runtime.seed)
-    model = runtime.place(p2_models.build(recipe.network))
-    optimiser, parallel = training.make_optimiser(model, recipe), setup.parallel(model, runtime)
-    train_images = resident(splits.train, recipe.train_pipeline(0), runtime)
-    validation = resident(splits.validation, NORMALISED, runtime)
-    for epoch in run.epochs(model, optimiser):
-        numbers = classification.train_epoch(parallel, optimiser, train_images, recipe, runtime, epoch.index)
-        epoch.record(**numbers, **classification.evaluate(model, validation, NORMALISED, recipe.validation_batch, runtime))
+    model = p2_training.fit(run, splits)
 
     def both() -> Tensor:
         return torch.cat([largest_probability(model, split, runtime) for split in (splits.train, splits.validation)])
 
-    scores = p2_tables.made_once(run.folder / "scores.pth", run.history, len(splits.train) + len(splits.validation), both)
+    scores = p2_training.load_or_compute(run.folder / "scores.pth", run.history, len(splits.train) + len(splits.validation), both)
     return scores, run.history
 
 

@@ -1,15 +1,10 @@
 """What cv22's tables 2.3 and 2.4 share: short trainings repeated over seeds, and the mean and spread of their accuracies."""
 
-import contextlib
-from collections.abc import Callable
-from pathlib import Path
+from torch import nn
 
-from torch import Tensor, nn
-
-from common import checkpoints, classification, figures, results, setup, training
+from common import classification, figures, results, setup, training
 from common.data import Labelled, Splits
-from common.feed import resident
-from hw2 import p2_models
+from hw2 import p2_models, p2_training
 from hw2.p2_data import NORMALISED, load_cifar
 from hw2.p2_recipes import TABLE, Recipe
 
@@ -42,20 +37,13 @@ def train_row(name: str, recipe: Recipe, weights: str, splits: Splits, runtime: 
     setup.log(f"{name}, seed {runtime.seed}, {len(splits.train)} training images:")
     folder = "cv22-plain" if name.endswith(" none") else f"cv22-{name.replace(' ', '-')}"
     folder = setup.writable_folder(training.run_folder(runtime, folder, splits.name, changed))
-    settings = run_settings(recipe, weights, splits, runtime)
+    settings = p2_training.run_settings(recipe, weights, splits, runtime)
     history = results.ended(folder, settings, runtime.resume)
     if history and RIGHT in history[-1]:
         setup.log(f"  has ended: {folder}")
         return history
-    setup.seed_everything(runtime.seed)
-    model = runtime.place(p2_models.build(recipe.network, weights))
-    optimiser, parallel = training.make_optimiser(model, recipe), setup.parallel(model, runtime)
-    train_images = resident(splits.train, recipe.train_pipeline(0), runtime)
-    validation = resident(splits.validation, NORMALISED, runtime)
     run = training.Run(folder, recipe, settings, runtime)
-    for epoch in run.epochs(model, optimiser):
-        numbers = classification.train_epoch(parallel, optimiser, train_images, recipe, runtime, epoch.index)
-        epoch.record(**numbers, **classification.evaluate(model, validation, NORMALISED, recipe.validation_batch, runtime))
+    model = p2_training.fit(run, splits, weights)
     run.history[-1][RIGHT] = right(model, splits.validation, runtime)
     results.keep_history(folder, settings, run.history)
     return run.history
@@ -76,25 +64,6 @@ def table_row(histories: list[list[dict]]) -> dict:
     """A row of a result: `results.summary`, and a note where nothing was learnt."""
     found = results.summary(histories)
     return found | learning(found["train"])
-
-
-def run_settings(recipe: Recipe, weights: str, splits: Splits, runtime: setup.Runtime) -> dict:
-    """What a checkpoint says of its training; which images and labels it saw may depend on an earlier one's scores."""
-    return training.run_settings(recipe, weights, splits.describe(), runtime) | {"training set": splits.train.digest()}
-
-
-def made_once(path: Path, history: list[dict], count: int, make: Callable[[], Tensor]) -> Tensor:
-    """What `make()` makes with a trained network of `count` images, from a file that is kept with the training's history.
-
-    Another machine would make it a little different, and the trainings after it would not be the same.
-    """
-    with contextlib.suppress(setup.UsageError):
-        kept = checkpoints.load_checkpoint_for_all(path, "")
-        if kept.get("history") == history and len(kept.get("made", ())) == count:
-            return kept["made"]
-    made = make()
-    checkpoints.save_checkpoint(path, {"history": history, "made": made})
-    return made
 
 
 def table_fields(recipe: Recipe, weights: str, data: dict, rows: dict[str, list[list[dict]]], seeds: range, runtime: setup.Runtime) -> dict:

@@ -15,7 +15,7 @@ from common.setup import Incomplete, Runtime, UsageError
 from hw1 import p1_items, p1_pca, p1_recipes, p1_train, p2_data, p2_recipes, p2_synthetic, p3_data, p3_ssl_pretrain, p3_synthetic
 from hw1.p1_data import load_p1
 from hw2 import p1_data as scenes
-from hw2 import p1_scenes, p1_synthetic, p2_tables
+from hw2 import p1_scenes, p1_synthetic, p2_training
 from hw2 import p2_data as cifar
 from hw2 import p2_recipes as cifar_recipes
 from hw2 import p2_synthetic as cifar_synthetic
@@ -293,13 +293,13 @@ def test_a_second_resume_leaves_the_kept_network_as_later_stages_know_it(tmp_pat
     assert checkpoints.load_checkpoint(tmp_path / "best.pth", "")["epoch"] == 2
 
 
-def test_what_a_network_made_is_made_once(tmp_path):
-    made = p2_tables.made_once(tmp_path / "a.pth", [{"epoch": 1}], 2, lambda: torch.ones(2))
-    again = p2_tables.made_once(tmp_path / "a.pth", [{"epoch": 1}], 2, lambda: torch.zeros(2))
+def test_what_a_network_made_is_load_or_compute(tmp_path):
+    made = p2_training.load_or_compute(tmp_path / "a.pth", [{"epoch": 1}], 2, lambda: torch.ones(2))
+    again = p2_training.load_or_compute(tmp_path / "a.pth", [{"epoch": 1}], 2, lambda: torch.zeros(2))
     assert torch.equal(made, again)
     for history, count in (([{"epoch": 2}], 2), ([{"epoch": 2}], 3)):
-        assert not p2_tables.made_once(tmp_path / "a.pth", history, count, lambda count=count: torch.zeros(count)).any()
-    assert len(p2_tables.made_once(tmp_path / "a.pth", [{"epoch": 2}], 3, lambda: torch.ones(3))) == 3
+        assert not p2_training.load_or_compute(tmp_path / "a.pth", history, count, lambda count=count: torch.zeros(count)).any()
+    assert len(p2_training.load_or_compute(tmp_path / "a.pth", [{"epoch": 2}], 3, lambda: torch.ones(3))) == 3
 
 
 def test_labels_and_names_are_a_training_set(tmp_path):
@@ -307,7 +307,7 @@ def test_labels_and_names_are_a_training_set(tmp_path):
     splits = cifar.load_cifar(str(tmp_path), 0)
     fewer = replace(splits, train=splits.train.take(torch.arange(5)))
     other = replace(splits, train=splits.train.take(torch.arange(1, 6)))
-    whole, one, two = (p2_tables.run_settings(TABLE, "none", each, CPU) for each in (splits, fewer, other))
+    whole, one, two = (p2_training.run_settings(TABLE, "none", each, CPU) for each in (splits, fewer, other))
     assert len({each["training set"] for each in (whole, one, two)}) == 3
     assert len({each["data"]["digest"] for each in (whole, one, two)}) == 1
 
