@@ -52,13 +52,19 @@ def image_files(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
     """
     if not folder.is_dir():
         raise UsageError(f"{folder} is not a folder; see docs/data.md for the layout")
-    found = [path for path in folder.iterdir() if path.suffix.lower() in suffixes and path.name[0] != "."]
-    files = sorted(path for path in found if path.is_file() or (path.is_symlink() and not path.exists()))
+    with os.scandir(folder) as entries:
+        found = [entry for entry in entries if os.path.splitext(entry.name)[1].lower() in suffixes and entry.name[0] != "."]
+        names = sorted(entry.name for entry in found if (_is_file_or_gone(Path(entry)) if entry.is_symlink() else entry.is_file()))
+    files = [folder / name for name in names]
     if not files:
         has_folders = any(path.is_dir() for path in folder.iterdir())
         held = "folders, but in the course's layout images lie flat" if has_folders else f"no {'/'.join(suffixes)} files"
         raise UsageError(f"{folder} holds {held}; see docs/data.md")
     return files
+
+
+def _is_file_or_gone(link: Path) -> bool:
+    return link.is_file() or not link.exists()
 
 
 def raise_if_any(folder: Path, problems: list[str]) -> None:

@@ -275,6 +275,7 @@ class Run:
             raise cli.UsageError(f"process {setup.rank()} has {what}; give all machines the same files and options")
         self.folder, self.recipe, self.settings, self.runtime = setup.writable_folder(folder), recipe, settings, runtime
         self.history: list[dict] = []
+        self.commit = setup.commit()  # of the code that was loaded, whatever happens to its files in the meantime
         setup.from_rank_zero(lambda: files.lock_folder(self.folder))
 
     @property
@@ -312,7 +313,7 @@ class Run:
             raise cli.Incomplete(f"{what}; lower --lr, or look at the data; earlier checkpoints are in {self.folder}")
         numbers = {"epoch": epoch.index + 1, **epoch.numbers, "seconds": round(seconds, 2)}
         setup.log(" ".join(f"{key} {value:.4g}" for key, value in numbers.items()))
-        here = {"device": self.runtime.describe(), "commit": setup.commit(), "precision": self.settings["precision"]}
+        here = {"device": self.runtime.describe(), "commit": self.commit, "precision": self.settings["precision"]}
         self.history.append(setup.from_rank_zero(lambda: numbers | here))
 
     def _state(self, network: nn.Module) -> dict:

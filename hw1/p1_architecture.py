@@ -31,22 +31,22 @@ if __name__ == "__main__":
 import torch
 
 from common import items, results, setup
-from hw1 import architecture, diagram, p1_models
+from hw1 import architecture, diagram, p1_models, tracing
 from hw1.p1_recipes import RECIPES
 
 
-def draw_model(report: str, model: str, runtime: setup.Runtime):
+def draw_model(report: str, model: str):
     """The diagram of a report's model, and its number of parameters."""
     recipe = RECIPES[report, model]
-    image = torch.zeros(1, 3, recipe.image_size, recipe.image_size, device=runtime.device)
-    stages = architecture.stages(runtime.place(p1_models.build(recipe.network)), image)
+    with tracing.WITHOUT_VALUES:
+        stages = architecture.stages(p1_models.build(recipe.network), torch.zeros(1, 3, recipe.image_size, recipe.image_size))
     return diagram.draw(stages, f"{report} model {model}, {recipe.network}"), sum(stage.parameters for stage in stages)
 
 
 def main(args: argparse.Namespace) -> dict:
     """Draw the report's networks; returns the result, whose numbers are their parameters: {'parameters B': 81508722}."""
     runtime, item, models = setup.start(args), items.get(f"{args.report} 1.1"), MODELS[args.report]
-    drawn = {model: draw_model(args.report, model, runtime) for model in models}
+    drawn = {model: draw_model(args.report, model) for model in models}
     recipes = {model: RECIPES[args.report, model] for model in models}
     return results.write_result(
         runtime,

@@ -7,7 +7,7 @@ import torch
 
 from common import classification, figures, items, metrics, results, setup, training
 from common.data import Labelled
-from hw1 import diagram, p1_models, p1_recipes, reports
+from hw1 import diagram, p1_models, p1_recipes, reports, tracing
 from hw1.architecture import describe, stages
 
 LAYERS = {"small_cnn": ("group1", "group2", "fc"), "resnet18_mlp": ("fc",)}  # by network, the stages that its report states layer by layer
@@ -70,7 +70,8 @@ def setting_rows(stated: dict, run: dict) -> dict:
     done = {name: settings[name] for name in stated if name in settings} | curve_notes(settings)
     done |= {"weights": "ImageNet"} if done["weights"] == "default" else {}
     if settings["network"] in LAYERS:
-        found = stages(p1_models.build(settings["network"]), torch.zeros(1, 3, 32, 32))
+        with tracing.WITHOUT_VALUES:
+            found = stages(p1_models.build(settings["network"]), torch.zeros(1, 3, 32, 32))
         done["layers"] = "; ".join(stage.text for stage in found if stage.name in LAYERS[settings["network"]])
     return done
 
@@ -129,11 +130,11 @@ def write_model_b(runtime: setup.Runtime, report: str, run: dict) -> None:
 def describe_model(report: str, model: str) -> dict:
     """Counts of a model's modules at the report's input size (common.architecture.describe), and how far a linear layer widens."""
     recipe = p1_recipes.RECIPES[report, model]
-    network = p1_models.build(recipe.network)
+    with tracing.WITHOUT_VALUES:
+        network, image = p1_models.build(recipe.network), torch.zeros(1, 3, recipe.image_size, recipe.image_size)
     hidden = [layer for layer in network.modules() if isinstance(layer, torch.nn.Linear) and layer is not p1_models.last_linear(network)]
     widening = max((layer.out_features / layer.in_features for layer in hidden), default=0.0)
-    size = recipe.image_size
-    return describe(network, torch.zeros(1, 3, size, size)) | {WIDENING: round(widening, 2)}
+    return describe(network, image) | {WIDENING: round(widening, 2)}
 
 
 def in_words(value) -> str:

@@ -154,7 +154,10 @@ QUICK = {  # training images of each class, and what else differs, so that a net
         25,  # too few for a network of its size
         {"network": "test_efficientnet", "epochs": 16, "batch_size": 25, "lr": 3e-3, "mixup": 0.0, "average": 0.0, "small_share": 0.0},
     ),
-    "resnet9": (10, {"epochs": 5, "batch_size": 25, "lr": 0.02, "small_share": 1.0}),
+    "resnet9": (
+        20,
+        {"network": "resnet9_narrow", "epochs": 8, "batch_size": 25, "lr": 0.05, "after_normalise": (), "small_share": 0.0, "views": 2},
+    ),
 }
 QUICK_VALIDATION = 10  # images of each class
 

@@ -31,7 +31,7 @@ from torch import nn
 from torchvision.models.segmentation.deeplabv3 import ASPPConv
 
 from common import items, results, setup
-from hw1 import architecture, diagram, p2_models, p2_recipes
+from hw1 import architecture, diagram, p2_models, p2_recipes, tracing
 from hw1.p2_data import SIZE
 from hw1.tracing import Record, trace
 
@@ -96,9 +96,9 @@ def head_layers(stages: list[architecture.Stage]) -> dict[str, dict]:
 
 def main(args: argparse.Namespace) -> dict:
     """Draw both networks; returns {"A": the result of the first item, "B": of the second}."""
-    runtime, x = setup.start(args), torch.zeros(1, 3, SIZE, SIZE)
-    networks = {model: p2_recipes.RECIPES[args.report, model].network for model in "AB"}
-    built = {model: p2_models.build(name).eval() for model, name in networks.items()}
+    runtime, networks = setup.start(args), {model: p2_recipes.RECIPES[args.report, model].network for model in "AB"}
+    with tracing.WITHOUT_VALUES:
+        built, x = {model: p2_models.build(name).eval() for model, name in networks.items()}, torch.zeros(1, 3, SIZE, SIZE)
     made_of = {model: describe(network, x) for model, network in built.items()}
     stages = {model: architecture.stages(network, x) for model, network in built.items()}
     measured = differences(made_of["A"], made_of["B"]) | (head_layers(stages["B"]) if args.report == "f22b" else {})

@@ -111,15 +111,15 @@ RECIPES = {
 }
 QUICK = {  # training tiles, and what else differs, so that a quick form from random weights takes seconds on two cores
     "vgg16_fcn32s": (16, {"epochs": 3, "image_size": 64}),
-    "deeplabv3_resnet50": (16, {"epochs": 3, "image_size": 64, "batch_size": 4, "lr": 5e-4}),
-    "fcn_resnet101": (16, {"epochs": 3, "image_size": 64, "batch_size": 4, "lr": 5e-4}),
+    "deeplabv3_resnet50": (8, {"epochs": 3, "image_size": 64, "batch_size": 4, "lr": 5e-4}),
+    "fcn_resnet101": (8, {"epochs": 3, "image_size": 64, "batch_size": 4, "lr": 5e-4}),
     "efficientnet_lite2_fpn": (
-        120,
-        {"network": "test_efficientnet_fpn", "epochs": 5, "image_size": 128, "batch_size": 8, "backbone_lr": 1.0, "average": 0.0},
+        80,
+        {"network": "test_efficientnet_fpn", "epochs": 6, "image_size": 96, "batch_size": 8, "backbone_lr": 1.0, "average": 0.0},
     ),
-    "resnet_fpn": (120, {"epochs": 5, "image_size": 128, "batch_size": 8}),
+    "resnet_fpn": (80, {"epochs": 6, "image_size": 96, "batch_size": 8}),
 }
-QUICK_VALIDATION = 12
+QUICK_VALIDATION = 8
 PROBLEM = {"f22a": 2, "f22b": 2, "f23": 3}  # the number of the segmentation problem in each report
 
 

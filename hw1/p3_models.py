@@ -22,8 +22,8 @@ def conv_layer(inputs: int, outputs: int, stride: int) -> nn.Sequential:
 
 
 def small() -> nn.Sequential:
-    """Four convolutions for the quick form: (N, 3, H, W) to (N, 256)."""
-    layers = [conv_layer(3, 32, 1), conv_layer(32, 64, 2), conv_layer(64, 128, 2), conv_layer(128, 256, 2)]
+    """Three convolutions for the quick form: (N, 3, H, W) to (N, 128)."""
+    layers = [conv_layer(3, 32, 2), conv_layer(32, 64, 2), conv_layer(64, 128, 2)]
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten())
 
 
@@ -41,7 +41,7 @@ def build_backbone(name: str, image_size: int) -> tuple[nn.Module, int]:
     if name not in names():
         raise UsageError(f"--backbone {name}: torchvision has no such classifier; try resnet50 or resnet18")
     if name == "small":
-        return small(), 256
+        return small(), 128
     model = models.get_model(name)
     if isinstance(model, models.ResNet) and image_size <= SMALL:
         model.conv1 = nn.Conv2d(3, 64, 3, padding=1, bias=False)

@@ -76,12 +76,12 @@ SMALL = {"network": "resnet18", "image_size": 32}  # for the stand-ins
 STAND_INS = {PRETRAIN: {"epochs": 8}, SUPERVISED: {"epochs": 15}, FINETUNE: {"epochs": 15}, CLASSIFIER: {"trains": ON_FEATURES}}
 FEW = {"epochs": 20, "batch_size": 10, "lr": 1e-3}
 QUICK = {
-    PRETRAIN: {"epochs": 8, "batch_size": 50, "lr": 1e-3, "hidden": 512},
-    SUPERVISED: {"epochs": 4},
+    PRETRAIN: {"epochs": 8, "batch_size": 25, "lr": 1e-3, "hidden": 256},
+    SUPERVISED: {"epochs": 6, "batch_size": 50},
     FINETUNE: FEW,
     CLASSIFIER: FEW | {"trains": ON_FEATURES},
 }
-QUICK_UNLABELLED, QUICK_LABELLED = 2000, (3, 100)  # images; training and validation images of each class
+QUICK_UNLABELLED, QUICK_LABELLED = 1000, (3, 30)  # images; training and validation images of each class
 
 
 @dataclass(frozen=True)

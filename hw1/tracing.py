@@ -19,6 +19,7 @@ FUNCTIONS = {  # the functions that count as a layer, by the module that does th
     **{"add": "Add", "add_": "Add", "cat": "Concatenate", "concat": "Concatenate", "concatenate": "Concatenate"},
 }
 SETTINGS = ["in_channels", "out_channels", "in_features", "out_features", "kernel_size", "stride", "padding", "dilation", "groups", "p"]
+WITHOUT_VALUES = torch.device("meta")  # a network built within, and an image made, have shapes alone: nothing is drawn or computed
 FORMAL = ("Permute", "Identity", "Sequential")  # where they hold no layer, these change no value
 
 

@@ -125,7 +125,7 @@ PHASES = {
         replace(SECOND, lr=0.001, **TINY),
     ),
 }
-QUICK = {"epochs": 4}
+QUICK = {"epochs": 4, "image_size": 64}
 QUICK_IMAGES = (5, 2)  # training and validation pictures of each breed
 
 
@@ -134,7 +134,7 @@ def phases(arch: str, quick: bool, changes: dict, crop: bool = True) -> tuple[Re
     first, second = PHASES["tiny" if quick else arch]
     shared = {name: value for name, value in changes.items() if name in ("batch_size", "image_size")}
     if quick:
-        first, second = replace(first, **QUICK), replace(second, epochs=1)
+        first, second = replace(first, **QUICK), replace(second, **QUICK | {"epochs": 1})
     return replace(first, crop=crop, **changes), replace(second, crop=crop, **shared)
 
 
