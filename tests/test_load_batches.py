@@ -63,7 +63,7 @@ def test_a_pipeline_is_split_after_what_belongs_on_the_cpu():
     for operations, count in [((crop, Flip()), 0), ((crop, AutoAugment(), Flip()), 2), ((Sometimes(0.5, both), crop), 1), ((both,), 1)]:
         first, then = Pipeline(*operations).split()
         assert (first.operations, then.operations) == (operations[:count], operations[count:])
-    assert not p2_recipes.OURS.train_pipeline(0).split()[0].operations
+    assert not p2_recipes.SCRATCH.last.train_pipeline(0).split()[0].operations
 
 
 def test_a_training_does_not_depend_on_the_workers():
