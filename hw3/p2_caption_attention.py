@@ -47,7 +47,7 @@ from tqdm import tqdm
 
 from common import figures, items, results, setup, training
 from common.data import locate
-from common.files import digest
+from common.files import atomic_write, digest
 from common.page import TRAINED_ON
 from common.results import read_json
 from hw3 import catr, p2_maps, p2_models, p2_recipes, p2_scores
@@ -95,7 +95,7 @@ def main(args: argparse.Namespace) -> dict:
     tokens, maps = map(list, zip(*caption_all(model, images, args, runtime), strict=True))
     words, captions = [pieces.words(own) for own in tokens], [pieces.text(own) for own in tokens]
     if args.save:
-        with files.atomic_write(args.save) as temporary, open(temporary, "wb") as file:
+        with atomic_write(args.save) as temporary, open(temporary, "wb") as file:
             np.savez(file, tokens=np.array(tokens[0]), attention=maps[0].numpy())
 
     measured = p2_maps.measures(words, maps) | {"pictures measured": len(files)}

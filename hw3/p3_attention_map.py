@@ -43,7 +43,7 @@ from tqdm import tqdm
 
 from common import figures, items, results, setup
 from common.data import locate, resize_square
-from common.files import digest, image_files
+from common.files import atomic_write, digest, image_files
 from hw3 import p1_data, p1_figures, p1_models
 from hw3.p1_data import load_split, validation_pipeline
 from hw3.pictures import SUFFIXES, Pictures, read_one
@@ -131,7 +131,7 @@ def main(args: argparse.Namespace) -> dict:
     logits, maps, by_head = attention_maps(model, images, args.rollout, runtime)
     if args.save:
         one, similarity = len(maps) == 1, p1_models.position_similarity(model).cpu().numpy()
-        with files.atomic_write(args.save) as temporary, open(temporary, "wb") as file:
+        with atomic_write(args.save) as temporary, open(temporary, "wb") as file:
             np.savez(file, logits=logits[0] if one else logits, attention=maps[0] if one else maps, similarity=similarity)
     labels = logits.max(1).indices.tolist()
 
