@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from multiprocessing.connection import wait
 from pathlib import Path
 
-from common import cli, items, page
+from common import cli, files, items, page
 from common.cli import ROOT, UsageError
 
 WARM = ("torch", "torchvision", "torchvision.transforms.v2", "torch.optim.swa_utils", "torch.nn.parallel", "torch.utils.data", "sklearn")
@@ -186,7 +186,7 @@ def run_all(runs: list[Run], commands: dict[int, list[str]], jobs: int, out: Pat
     """Run the `commands`, by the places of their runs, so many at a time, and say in a line how each has ended."""
     warm_up(max(1, cores() // jobs))
     chosen = [runs[place] for place in commands]
-    fork, logs, working, start = multiprocessing.get_context("fork"), cli.writable_folder(out / "logs"), {}, time.monotonic()
+    fork, logs, working, start = multiprocessing.get_context("fork"), files.writable_folder(out / "logs"), {}, time.monotonic()
     try:
         while True:
             while len(working) < jobs and (places := ready(runs, list(commands))):
@@ -209,7 +209,7 @@ def run_all(runs: list[Run], commands: dict[int, list[str]], jobs: int, out: Pat
     except KeyboardInterrupt:
         stop([process for _, process, _, _ in working.values()])
         for folder in {out, *(out / "checkpoints").glob("**/")}:
-            cli.remove_leftovers(folder)
+            files.remove_leftovers(folder)
         raise
 
 
@@ -235,7 +235,7 @@ def table(chosen: list[Run], out: Path) -> str:
     """Each report's items, how many of them are done, and how many claims hold."""
     names = {name for run in chosen for name in run.names}
     found = {
-        file.removesuffix(".json"): content for file, content in items.read_results(out)[0].items() if file.removesuffix(".json") in names
+        file.removesuffix(".json"): content for file, content in page.read_results(out)[0].items() if file.removesuffix(".json") in names
     }
     lines = ["report     done   claims that hold"]
     for key in items.reports():

@@ -16,7 +16,7 @@ import torch
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 
-from common import setup
+from common import cli, setup
 from hw3 import catr
 
 
@@ -65,14 +65,14 @@ def main(args: argparse.Namespace) -> None:
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """The command line."""
-    parser = setup.Parser(description=__doc__)
-    parser.add_argument("--rounds", type=setup.positive_int, default=3)
-    parser.add_argument("--words", type=setup.positive_int, default=20)
-    parser.add_argument("--images", type=setup.positive_int, default=8, help="captioned at once")
+    parser = cli.Parser(description=__doc__)
+    parser.add_argument("--rounds", type=cli.positive_int, default=3)
+    parser.add_argument("--words", type=cli.positive_int, default=20)
+    parser.add_argument("--images", type=cli.positive_int, default=8, help="captioned at once")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     parser.set_defaults(seed=0, quick=False)
     return parser.parse_args(argv)
 
 
 if __name__ == "__main__":
-    setup.run(main, parse_args())
+    cli.run(main, parse_args())

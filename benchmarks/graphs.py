@@ -1,4 +1,4 @@
-"""A training step on a GPU with common/graphs.py and without, in bf16, milliseconds in turns in one run; and whether both train alike.
+"""A training step on a GPU with common/speed.py and without, in bf16, milliseconds in turns in one run; and whether both train alike.
 
 python benchmarks/graphs.py [--network resnet50] [--batch-size 32] [--image-size 32] [--rounds 5]
 """
@@ -15,7 +15,7 @@ from torchvision import models
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 
-from common import cli, graphs, setup
+from common import cli, setup, speed
 
 STEPS = 50  # of a round
 
@@ -24,7 +24,7 @@ def stepper(network: str, batch_size: int, image_size: int, graphed: bool, runti
     """A training step of one batch of random images, which returns its loss; the same network and images for the same arguments."""
     torch.manual_seed(0)
     model = runtime.place(models.get_model(network)).train()
-    trained = graphs.Graphed(model) if graphed else model
+    trained = speed.CudaGraphs(model) if graphed else model
     optimiser = torch.optim.SGD(model.parameters(), 0.01, momentum=0.9, fused=True)
     images = runtime.send(torch.randn(batch_size, 3, image_size, image_size).to(memory_format=torch.channels_last))
     target = runtime.send(torch.randint(10, (batch_size,)))
@@ -44,13 +44,13 @@ def main(args: argparse.Namespace) -> None:
     """Print both forms' medians, their ratio, and the losses after as many steps."""
     runtime = setup.start(args)
     if runtime.device.type != "cuda":
-        raise setup.UsageError("no GPU here: CUDA graphs need one")
+        raise cli.UsageError("no GPU here: CUDA graphs need one")
     shape = (args.network, args.batch_size, args.image_size)
     steps = {"eager": stepper(*shape, False, runtime), "graph": stepper(*shape, True, runtime)}
     took, losses = {name: [] for name in steps}, {}
     for _ in range(args.rounds):
         for name, step in steps.items():
-            for _ in range(graphs.STEADY + 2):
+            for _ in range(speed.STEADY + 2):
                 step()
             torch.cuda.synchronize()
             began = time.perf_counter()

@@ -26,10 +26,10 @@ from PIL import Image
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 
-from common import cli, data, figures, files, synthetic
+from common import cli, data, figures, files
 from common.checkpoints import load_checkpoint
-from common.setup import UsageError
-from hw1 import p1_train, p2_inference
+from common.cli import UsageError
+from hw1 import p1_synthetic, p1_train, p2_inference
 
 
 def trial(job: Callable[[], object], seconds: float | None = None, file_bytes: int | None = None) -> tuple[int, float]:
@@ -95,7 +95,7 @@ def same_training(one: Path, other: Path) -> bool:
 
 def jobs(work: Path) -> dict[str, tuple[Callable[[], object], Path]]:
     """Each job by name, and the folder that it writes to."""
-    synthetic.draw_p1(work / "data/hw1_data/p1_data", 4, 2)
+    p1_synthetic.draw_p1(work / "data/hw1_data/p1_data", 4, 2)
     rng = np.random.default_rng(0)
     for i in range(6):
         (work / "tiles").mkdir(exist_ok=True)

@@ -23,7 +23,7 @@ sys.path.append(str(Path(__file__).resolve().parents[1]))
 
 from common import cli
 from common.checkpoints import save_checkpoint
-from common.setup import ROOT
+from common.cli import ROOT
 from hw1 import p3_models
 from hw3 import p1_models, p2_models
 from hw3.p2_text import train_vocabulary

@@ -19,10 +19,10 @@ from torchvision import transforms
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 
-from common import classification, setup, training
+from common import classification, cli, setup, training
 from common.augment import IMAGENET_MEAN, IMAGENET_STD, Crop, Flip, Normalise, Pipeline
-from common.data import batches, locate, synthetic
-from hw1 import p1_models, p1_recipes
+from common.data import batches, locate
+from hw1 import p1_models, p1_recipes, p1_synthetic
 from hw1.p1_data import load_p1
 
 
@@ -112,7 +112,7 @@ def training_loop(args: argparse.Namespace, splits, model_key: tuple[str, str], 
 def main(args: argparse.Namespace) -> None:
     """Print the comparisons."""
     runtime = setup.start(args)
-    splits, (folder, _) = load_p1(args.data), locate(args.data, "hw1_data/p1_data", synthetic.draw_p1)
+    splits, (folder, _) = load_p1(args.data), locate(args.data, "hw1_data/p1_data", p1_synthetic.draw_p1)
     files = [folder / "train_50" / name for name in splits.train.names[: args.images]]
     print(f"{runtime.describe()}, {runtime.precision()}, torch {torch.__version__}, data {splits.name}")
     for workers in (0, torch.get_num_threads()):
@@ -122,14 +122,14 @@ def main(args: argparse.Namespace) -> None:
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = setup.Parser(description=__doc__)
+    parser = cli.Parser(description=__doc__)
     parser.add_argument("--data", help="folder with hw1_data/ (default: data/), or 'synthetic'")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
-    parser.add_argument("--rounds", type=setup.positive_int, default=5)
-    parser.add_argument("--images", type=setup.positive_int, default=5000, help="images of a pass through the input path")
+    parser.add_argument("--rounds", type=cli.positive_int, default=5)
+    parser.add_argument("--images", type=cli.positive_int, default=5000, help="images of a pass through the input path")
     parser.set_defaults(seed=0)
     return parser.parse_args(argv)
 
 
 if __name__ == "__main__":
-    setup.run(main, parse_args())
+    cli.run(main, parse_args())

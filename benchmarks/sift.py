@@ -19,7 +19,7 @@ from torch import Tensor
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 
-from common import setup
+from common import cli, setup
 from hw2.p1_data import load_scenes
 from hw2.sift import dense_sift
 
@@ -62,15 +62,15 @@ def main(args: argparse.Namespace) -> None:
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """The command line."""
-    parser = setup.Parser(description=__doc__)
+    parser = cli.Parser(description=__doc__)
     parser.add_argument("--data", help="folder with hw2_data/ (default: data/), or 'synthetic'")
-    parser.add_argument("--rounds", type=setup.positive_int, default=5)
-    parser.add_argument("--images", type=setup.positive_int, default=100)
-    parser.add_argument("--step", type=setup.positive_int, default=8)
-    parser.add_argument("--bin-size", type=setup.positive_int, default=6)
+    parser.add_argument("--rounds", type=cli.positive_int, default=5)
+    parser.add_argument("--images", type=cli.positive_int, default=100)
+    parser.add_argument("--step", type=cli.positive_int, default=8)
+    parser.add_argument("--bin-size", type=cli.positive_int, default=6)
     parser.set_defaults(device="cpu", seed=0, quick=False)
     return parser.parse_args(argv)
 
 
 if __name__ == "__main__":
-    setup.run(main, parse_args())
+    cli.run(main, parse_args())

@@ -1,4 +1,4 @@
-"""Speed of a training step on the CPU with common/small_maps.py and without, and in bf16, images per second, in turns in one run.
+"""Speed of a training step on the CPU with common/speed.py and without, and in bf16, images per second, in turns in one run.
 
 python benchmarks/small_maps.py [--network resnet50] [--batch-size 256] [--rounds 5]
 """
@@ -16,7 +16,7 @@ from torchvision import models
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 
-from common import cli, small_maps
+from common import cli, speed
 
 
 def stepper(model: nn.Module, batch_size: int, bf16: bool = False):
@@ -49,8 +49,8 @@ def main(args: argparse.Namespace) -> None:
     """Print each form's median and its ratio to that of torch's own fp32 convolutions."""
     torch.manual_seed(0)
     build = models.get_model_builder(args.network)
-    steps = {"torch": stepper(build(), args.batch_size), "ours": stepper(small_maps.convert(build()), args.batch_size)}
-    steps["ours in bf16"] = stepper(small_maps.convert(build()), args.batch_size, bf16=True)
+    steps = {"torch": stepper(build(), args.batch_size), "ours": stepper(speed.convert_convolutions(build()), args.batch_size)}
+    steps["ours in bf16"] = stepper(speed.convert_convolutions(build()), args.batch_size, bf16=True)
     rates = {name: [] for name in steps}
     for _ in range(args.rounds):
         for name, step in steps.items():

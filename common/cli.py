@@ -1,4 +1,4 @@
-"""What every script needs before torch is there: its command line, exit codes, and outputs that are whole or absent.
+"""What every script needs before torch is there: its command line and exit codes.
 
 Importing torch takes seconds. A script parses its arguments before it does, so that --help and a wrong argument answer at once; this file
 imports the standard library alone.
@@ -7,17 +7,10 @@ imports the standard library alone.
 import argparse
 import atexit
 import contextlib
-import functools
-import glob
 import os
-import platform
-import re
-import shutil
 import sys
-import tempfile
 import time
 import traceback
-import zlib
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -61,7 +54,7 @@ def positive_int(text: str) -> int:
     return value
 
 
-def count(text: str) -> int:
+def non_negative_int(text: str) -> int:
     """An argparse type: an integer of at least 0."""
     if (value := int(text)) < 0:
         raise argparse.ArgumentTypeError(f"{text} is negative")
@@ -88,7 +81,7 @@ def add_training_arguments(parser: argparse.ArgumentParser, weights: bool = True
 def add_workers(parser: argparse.ArgumentParser) -> None:
     """The option of trainings some of whose augmentation is done image by image."""
     words = "processes that augment images beside the training; changes no result (default: on a GPU up to 8, on the CPU 0)"
-    parser.add_argument("--workers", type=count, help=words)
+    parser.add_argument("--workers", type=non_negative_int, help=words)
 
 
 def add_seeds(parser: argparse.ArgumentParser, quick: int = 1) -> None:
@@ -123,17 +116,17 @@ def run(main, args: argparse.Namespace) -> None:
     except KeyboardInterrupt:
         code, words = 130, "interrupted; what was complete has been kept"
     except Exception:
-        if not joined():
+        if not distributed():
             raise
         code, words = 1, traceback.format_exc().rstrip()
     if words and is_first_to_fail():
         print(words, file=sys.stderr, flush=True)
     sys.stdout.flush()
-    if joined():
+    if distributed():
         if code:
             atexit._run_exitfuncs()  # ends the processes that prepare images
             os._exit(code)  # without torch's own end, which may wait for the other processes
-        joined().destroy_process_group()
+        distributed().destroy_process_group()
     if code:
         sys.exit(code)
 
@@ -141,7 +134,7 @@ def run(main, args: argparse.Namespace) -> None:
 GRACE = 3  # seconds that a process which fails later leaves the first one to say why: torchrun ends all when it sees one end
 
 
-def joined():
+def distributed():
     """torch.distributed, if this process has joined others; else None."""
     dist = sys.modules.get("torch.distributed")
     return dist if dist and dist.is_initialized() else None
@@ -150,7 +143,7 @@ def joined():
 def is_first_to_fail() -> bool:
     """Whether no other process has failed before this one; if one has, this waits a little. Before they join, rank 0 is the first."""
     first = int(os.environ.get("RANK", 0)) == 0
-    if dist := joined():
+    if dist := distributed():
         try:
             first = dist.distributed_c10d._get_default_store().add("failed", 1) == 1
         except RuntimeError:  # the store has gone with the process that kept it
@@ -159,110 +152,3 @@ def is_first_to_fail() -> bool:
         with contextlib.suppress(KeyboardInterrupt):  # torchrun's, after the user's
             time.sleep(GRACE)
     return first
-
-
-# ---- outputs ----
-
-
-@contextlib.contextmanager
-def replacing(path: Path, synced: bool = False):
-    """Yield a temporary path beside `path` that takes its place when the body succeeds and is removed when it fails.
-
-    `synced`: the content is on the disk before it takes the name, and the name at the end, whatever happens to the machine. Makes the
-    folder. Raises UsageError if it cannot be written.
-    """
-    path = Path(path)
-    temporary = temporary_name(path)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        remove_leftovers(path.parent)
-        yield temporary
-        if synced:
-            sync(temporary)
-        os.replace(temporary, path)
-        if synced and os.name == "posix":  # elsewhere a folder cannot be opened
-            with contextlib.suppress(OSError):  # some network drives sync no folders
-                sync(path.parent)
-    except OSError as error:
-        raise UsageError(f"cannot write {path}: {error.strerror or error}; choose another output path") from error
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
-
-
-def sync(path: Path) -> None:
-    """Wait until a file, or which names a folder holds, is on the disk."""
-    file = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
-    try:
-        os.fsync(file)
-    finally:
-        os.close(file)
-
-
-SIGNATURE = b"tEXtSoftware\0course-reports"  # type and content of a PNG chunk, whose length and checksum stand around it
-
-
-def signed_png(png: bytes) -> bytes:
-    """A PNG file with our signature after its header: a later run may replace it, and no picture that somebody else made."""
-    chunk = (len(SIGNATURE) - 4).to_bytes(4, "big") + SIGNATURE + zlib.crc32(SIGNATURE).to_bytes(4, "big")
-    return png[:33] + chunk + png[33:]
-
-
-def is_signed(path: Path) -> bool:
-    """Whether a picture is one of ours."""
-    with contextlib.suppress(OSError), open(path, "rb") as file:
-        return SIGNATURE in file.read(100)
-    return False
-
-
-def writable_file(path: Path, name: str) -> None:
-    """Raise UsageError now, not after minutes of work, if the file that the argument `name` gives cannot be written."""
-    path = Path(path)
-    if path.is_dir():
-        raise UsageError(f"{name} {path} is a folder; give the name of a file")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=path.parent).close()
-    except OSError as error:
-        raise UsageError(f"{name} {path} cannot be written: {error.strerror or error}; choose another path") from error
-
-
-HOST = re.sub(r"[^\w-]", "-", platform.node())
-
-
-def temporary_name(path: Path) -> Path:
-    """A name beside `path` that says which process of which machine writes it; hidden, no .png that a grader's `*.png` would find."""
-    return path.with_name(f".{path.name}.{HOST}.{os.getpid()}.part")
-
-
-@functools.cache
-def remove_leftovers(folder: Path) -> None:
-    """Remove, once for each folder, what this machine's killed processes left there: such files and folders would grow in number."""
-    with contextlib.suppress(OSError):
-        for left in folder.glob(f".*.{glob.escape(HOST)}.*.part"):
-            pid = left.name.split(".")[-2]
-            if pid.isdecimal() and not is_running(int(pid)):
-                shutil.rmtree(left) if left.is_dir() else left.unlink(missing_ok=True)
-
-
-def is_running(pid: int) -> bool:
-    """Whether this machine has such a process; taken as running where that cannot be found out."""
-    if os.name != "posix":  # elsewhere os.kill would end it
-        return True
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except (OSError, OverflowError):
-        return True
-    return True
-
-
-def writable_folder(path: Path) -> Path:
-    """Make a folder and return it; raises UsageError now, not after hours of work, if nothing can be written there."""
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=path).close()
-    except OSError as error:
-        raise UsageError(f"cannot write to {path}: {error.strerror or error}; choose another --out") from error
-    return path

@@ -6,13 +6,14 @@ What the data folder lacks is drawn by `synthetic.py` in the same layout and rea
 """
 
 import contextlib
+import inspect
 import json
 import os
 import shutil
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -21,24 +22,17 @@ import torch
 import torchvision
 from PIL import Image
 from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
 from torchvision.io import ImageReadMode, decode_image, read_file
-from torchvision.transforms.functional import center_crop, pil_to_tensor, resize
+from torchvision.transforms.functional import pil_to_tensor, resize
 from tqdm import tqdm
 
-from common import locks, synthetic
+from common import synthetic
+from common.augment import Pipeline, to_device_of
 from common.checkpoints import load_checkpoint, write_checkpoint
-from common.cli import remove_leftovers, temporary_name
-from common.files import digest, listed_files, refuse
-from common.setup import (
-    ROOT,
-    UsageError,
-    from_rank_zero,
-    log,
-    log_once,
-    one_process_first,
-    rank,
-    world_size,
-)
+from common.cli import ROOT, UsageError
+from common.files import digest, exclusive, listed_files, raise_if_any, remove_leftovers, temporary_name
+from common.setup import Runtime, from_rank_zero, log, log_once, one_process_first, rank, world_size
 
 MOST_PIXELS = 120_000_000  # of a picture that is read: 360 MB decoded
 LARGE_PIXELS = 16_000_000  # above it a picture is resized colour by colour: as floats of all three it takes 12 bytes a pixel
@@ -117,7 +111,17 @@ def locate(data: str | None, layout: str, draw) -> tuple[Path, str]:
     folder the user named is missing or empty, or if what the first process has found is not on another's machine.
     """
     folder = Path(data or ROOT / "data")
-    if from_rank_zero(lambda: is_there(data, folder, layout)):
+
+    def is_there() -> bool:
+        if data not in (None, "synthetic") and not (folder.is_dir() and any(folder.iterdir())):
+            state = "is empty" if folder.is_dir() else "is not a folder"
+            raise UsageError(f"--data {data} {state}; name the folder that holds {layout}, or 'synthetic'")
+        found = data != "synthetic" and (folder / layout).exists()
+        if data != "synthetic" and not found:
+            log_once(f"data: no {layout} in {folder}: using the synthetic stand-in")
+        return found
+
+    if from_rank_zero(is_there):
         if not (folder / layout).exists():
             raise UsageError(f"no {layout} in {folder} of process {rank()}, but in the first's; copy it there, or give --data synthetic")
         return folder / layout, Path(layout).name
@@ -127,22 +131,11 @@ def locate(data: str | None, layout: str, draw) -> tuple[Path, str]:
         os.utime(version)  # in use: see drop_oldest
     with one_process_first():
         if not stand_in.exists():
-            with locks.alone(stand_in, f"drawing the stand-in for {layout}"):
+            with exclusive(stand_in, f"drawing the stand-in for {layout}"):
                 if not stand_in.exists():
                     log(f"data: drawing the stand-in for {layout}")
                     draw(stand_in)
     return stand_in, "synthetic"
-
-
-def is_there(data: str | None, folder: Path, layout: str) -> bool:
-    """Whether `folder`, which `--data` stands for, holds the course folder. Raises UsageError if the user named a missing or empty one."""
-    if data not in (None, "synthetic") and not (folder.is_dir() and any(folder.iterdir())):
-        state = "is empty" if folder.is_dir() else "is not a folder"
-        raise UsageError(f"--data {data} {state}; name the folder that holds {layout}, or 'synthetic'")
-    found = data != "synthetic" and (folder / layout).exists()
-    if data != "synthetic" and not found:
-        log_once(f"data: no {layout} in {folder}: using the synthetic stand-in")
-    return found
 
 
 # ---- one image, one folder ----
@@ -185,55 +178,48 @@ def pixel_count(path: Path) -> int:
         return 0
 
 
-def by_colour(image: Tensor, change: Callable[[Tensor], Tensor]) -> Tensor:
+def per_channel(image: Tensor, change: Callable[[Tensor], Tensor]) -> Tensor:
     """`change` of an image (3, H, W); of a large one it sees one colour after the other, (1, H, W), so that its floats stay few."""
     if image[0].numel() <= LARGE_PIXELS:
         return change(image)
     return torch.cat([change(colour[None]) for colour in image])
 
 
-def fitted(image: Tensor, size: int) -> Tensor:
-    """The shorter side resized to `size`, and the middle cut out: (3, H, W) to (3, size, size)."""
-    short, long = sorted(image.shape[1:])
-    if size * size * long // short > LARGE_PIXELS:  # a thin strip, which grows in both directions: only its middle is resized
-        image = center_crop(image, [min(side, 4 * short) for side in image.shape[1:]])
-    return center_crop(by_colour(image, lambda part: resize(part, size, antialias=True)), [size])
-
-
-def squeezed(image: Tensor, size: int) -> Tensor:
+def resize_square(image: Tensor, size: int) -> Tensor:
     """Both sides resized to `size`: uint8 (3, H, W) to (3, size, size)."""
-    return by_colour(image, lambda part: resize(part, [size] * 2, antialias=True))
+    return per_channel(image, lambda part: resize(part, [size] * 2, antialias=True))
 
 
-def decode_folder(files: list[Path], size: int, fit: Callable[[Tensor, int], Tensor] | None = None) -> Tensor:
+def decode_folder(files: list[Path], size: int, resize_to: Callable[[Tensor, int], Tensor] | None = None) -> Tensor:
     """All files as one uint8 tensor (N, 3, size, size), from the cache when names, sizes, times and the decoding are unchanged.
 
-    `fit` is what gives images of any size theirs: `fitted` or `squeezed`. Raises UsageError that names the files that cannot be read or,
-    without `fit`, have another size.
+    `resize_to(image, size)` gives images of any size theirs. Raises UsageError that names the files that cannot be read or,
+    without it, have another size.
     """
     folder = files[0].parent.resolve()
-    refuse(folder, [f"{path.name} is a link to nowhere" for path in files if not path.exists()])
+    raise_if_any(folder, [f"{path.name} is a link to nowhere" for path in files if not path.exists()])
     stats = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in files]
 
     def decode() -> dict:
         images, problems = torch.empty(len(files), 3, size, size, dtype=torch.uint8), []
         for i, path in enumerate(tqdm(files, desc=f"decoding {folder.name}", disable=None, leave=False)):
             try:
-                image = fit(read_image(path), size) if fit else read_image(path)
+                image = resize_to(read_image(path), size) if resize_to else read_image(path)
                 if image.shape[1:] != (size, size):
                     raise ValueError(f"{image.shape[2]}x{image.shape[1]} pixels, not {size}x{size}")
                 images[i] = image
             except ValueError as error:
                 problems.append(f"{path.name} {error}")
-        refuse(folder, problems)
+        raise_if_any(folder, problems)
         return {"images": images}
 
-    form = f"{size}-{fit.__name__}" if fit else str(size)
+    form = f"{size}-{resize_to.__name__}" if resize_to else str(size)
     name = f"{folder.name}-{form}-{digest(str(folder))}.pt"
-    return from_cache(cache_folder() / name, digest(stats, decoder()), f"decoding {folder.name}", decode)["images"]
+    key = digest(stats, decoder_version(), inspect.getsource(resize_to) if resize_to else "")
+    return cached(cache_folder() / name, key, f"decoding {folder.name}", decode)["images"]
 
 
-def decoder() -> tuple[str, ...]:
+def decoder_version() -> tuple[str, ...]:
     """What decoded pixels depend on besides the files: this code and the libraries."""
     return digest(Path(__file__).read_text(encoding="utf-8")), torch.__version__, torchvision.__version__, PIL.__version__
 
@@ -244,15 +230,15 @@ MOST_CACHED = 5e9  # bytes of the cache folder, above which what was not used fo
 DAY = 86400
 
 
-def from_cache(path: Path, key: str, doing: str, make: Callable[[], dict]) -> dict:
+def cached(path: Path, key: str, doing: str, make: Callable[[], dict]) -> dict:
     """What `make()` returned when it was called with this key: from `path`, or called now and kept there if that can be written.
 
     Another run that is `doing` the same is waited for.
     """
-    if state := cached(path, key):
+    if state := read_cache(path, key):
         return state
-    with locks.alone(path, doing):
-        if state := cached(path, key):
+    with exclusive(path, doing):
+        if state := read_cache(path, key):
             return state
         state = make()
         with contextlib.suppress(UsageError):  # a cache that cannot be written costs time only
@@ -261,7 +247,7 @@ def from_cache(path: Path, key: str, doing: str, make: Callable[[], dict]) -> di
         return state
 
 
-def cached(path: Path, key: str) -> dict:
+def read_cache(path: Path, key: str) -> dict:
     """The content of a cache file that was made for `key`, else {}."""
     with contextlib.suppress(UsageError):
         state = load_checkpoint(path, "it is made again")
@@ -311,7 +297,7 @@ def read_annotations(path: Path, folder: Path) -> tuple[list[Path], list[int]]:
         raise UsageError(f"{path} lists {len(names)} images and {len(categories)} categories; restore the course's file")
     files = listed_files(path, names, folder)
     wrong = [i for i, category in enumerate(categories) if type(category) is not int or not 0 <= category < CIFAR_CLASSES]
-    refuse(path, [f"{names[i]} has category {categories[i]}, outside 0-{CIFAR_CLASSES - 1}" for i in wrong])
+    raise_if_any(path, [f"{names[i]} has category {categories[i]}, outside 0-{CIFAR_CLASSES - 1}" for i in wrong])
     return files, categories
 
 
@@ -347,7 +333,58 @@ def batches(
             yield mine, u[rank() :: world_size()], part * world_size() / whole
 
 
-def shares(size: int, batch_size: int) -> tuple[Tensor, ...]:
+def evaluation_indices(size: int, batch_size: int) -> tuple[Tensor, ...]:
     """This process's part of the indices of `size` examples, `batch_size` at a time: what it evaluates; empty if others have them all."""
     mine = torch.arange(size)[rank() :: world_size()]
     return mine.split(batch_size) if len(mine) else ()
+
+
+# ---- from there to the network's device, without the host and a GPU waiting for each other ----
+#
+# Decoded images lie on the device and are augmented there. Where the augmentation begins with what belongs on the CPU (`Pipeline.split`),
+# they stay there, and worker processes do that part; `setup.start` decides how many. Each image has its own draws, so their number changes
+# no result.
+
+
+def preload(split: Labelled, pipeline: Pipeline, runtime: Runtime) -> Labelled:
+    """The split on the device, or as it is if the pipeline begins on the CPU."""
+    return split if pipeline.split()[0].operations else split.to(runtime.device)
+
+
+def load_batches(
+    split: Labelled, pipeline: Pipeline, steps: Iterable[tuple[Tensor, Tensor, float]], runtime: Runtime
+) -> Iterator[tuple[Tensor, Tensor, float]]:
+    """For each step (index, u, weight), as `data.batches` gives them, the images (N, 3, H, W) by the pipeline, their target and the weight.
+
+    Images and target are on the device; the split is where `preload` puts it.
+    """
+    first, then = pipeline.split()
+
+    def begin(step: tuple[Tensor, Tensor, float]) -> tuple[Tensor, Tensor, Tensor, float]:
+        index, u, weight = step
+        index = to_device_of(index, split.target)
+        return first(split.images[index], u[:, : first.draws]), split.target[index], u[:, first.draws :], weight
+
+    prepared = map(begin, steps)
+    if first.operations and runtime.workers:
+        prepared = DataLoader(
+            Steps(begin),
+            batch_size=None,
+            sampler=steps,
+            num_workers=runtime.workers,
+            pin_memory=runtime.device.type == "cuda",
+            generator=torch.Generator(),  # of its own: the global one's numbers are the network's dropout
+            multiprocessing_context="fork",  # shares the decoded images
+        )
+    for images, target, u, weight in prepared:
+        yield then(runtime.send(images), u), runtime.send(target), weight
+
+
+class Steps(Dataset):
+    """`prepare` as what a DataLoader asks for its items; the steps take the place of their numbers."""
+
+    def __init__(self, prepare: Callable):
+        self.prepare = prepare
+
+    def __getitem__(self, step):
+        return self.prepare(step)

@@ -1,33 +1,14 @@
-"""The items of the reports, from items.toml: what makes each, what it needs, what its report states; and their results, from JSON files.
+"""The items of the reports, from items.toml: what makes each, what it needs, what its report states.
 
 Read without torch.
 """
 
 import functools
-import json
 import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 
-from common.cli import ROOT, UsageError
-
-SHAPES = {  # of the fields that are taken apart; the others may hold any JSON value
-    "item": str,
-    "data": {},
-    "settings": {},
-    "versions": {},
-    "claims": [{"holds": (bool, type(None))}],
-    "files": [str],
-    "extras": [str],
-    "deviations": [str],
-    "missing": {},
-    "tables": [{"header": [], "rows": [[]]}],
-}
-EXTRAS = {  # small files beside a result, named in its "extras": figures.points and figures.stages write them
-    "points": {"panels": [{"title": str, "x": [int], "y": [int]}], "target": [int]},
-    "stages": {"stages": [str], "tiles": [str], "size": [int]},
-}
+from common.cli import ROOT
 
 
 @dataclass(frozen=True)
@@ -77,16 +58,16 @@ def reports() -> dict[str, str]:
 # ---- numbers in words ----
 
 
-def flat(value, label: str = "") -> Iterator[tuple[str, object]]:
+def flatten(value, label: str = "") -> Iterator[tuple[str, object]]:
     """The leaves of nested dicts with their labels: {'A': {'epoch 1': 0.5}} gives ('A / epoch 1', 0.5)."""
     if isinstance(value, dict):
         for key, inner in value.items():
-            yield from flat(inner, f"{label} / {key}" if label else key)
+            yield from flatten(inner, f"{label} / {key}" if label else key)
     elif label or value is not None:
         yield label, value
 
 
-def in_words(item: str, name: str) -> str:
+def name_in_words(item: str, name: str) -> str:
     """A number's name, one part of a path, in words: 'lr' is 'learning rate'."""
     own = load()[item].words if item in load() else {}
     return (_table()["words"] | own).get(name, name.replace("_", " "))
@@ -103,7 +84,7 @@ def decimals(value) -> int | None:
     return len(written.partition(".")[2]) if isinstance(value, float) and "e" not in written else None
 
 
-def number(value: float, places: int | None = None) -> str:
+def format_number(value: float, places: int | None = None) -> str:
     """A number with so many decimals, else with four digits; whole ones with all of theirs: 0.5948, 19.98, 25,557,032."""
     if isinstance(value, int):
         return f"{value:,}"
@@ -120,69 +101,16 @@ def headline(item: str, content: dict) -> str:
     """
     path = load()[item].headline if item in load() else ""
     sides = content.get("reported", load()[item].reported if path else None), content.get("reproduced")
-    reported, ours = (value if is_number(value := dict(flat(side)).get(path)) else None for side in sides)
+    reported, ours = (value if is_number(value := dict(flatten(side)).get(path)) else None for side in sides)
     if not path or reported is ours is None:
         return ""
     places = decimals(reported)
     if places is not None:
         places = min(4, max(places, 3 if abs(reported) < 1 else 1))
-    shown = [number(value, places) for value in (reported, ours) if value is not None]
-    word = in_words(item, path.split(" / ")[-1])
+    shown = [format_number(value, places) for value in (reported, ours) if value is not None]
+    word = name_in_words(item, path.split(" / ")[-1])
     if isinstance(reported if ours is None else ours, int):  # a count: the word is its unit
         shown[-1] += f" {word}"
     if ours is None:
         shown.append("—" if content else "not run")
     return " → ".join(shown) if reported is not None or isinstance(ours, int) else f"{word} {shown[0]}"
-
-
-# ---- results ----
-
-
-def read_json(path: Path) -> tuple[object, str]:
-    """A file's JSON value and '', or None and why it cannot be read."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8-sig")), ""
-    except (OSError, ValueError, RecursionError) as error:
-        return None, f"cannot be read: {error}"
-
-
-def read_results(out: Path) -> tuple[dict[str, dict], dict[str, str]]:
-    """The results in a folder, {file name: content}, and what cannot be used, {file name: why}; JSON without "item" is left out.
-
-    A content's "extras" are read too: {"points": ..., "stages": ...}. Raises UsageError if `out` is not a folder.
-    """
-    if not Path(out).is_dir():
-        raise UsageError(f"{out} is not a folder; run an item first, or name the folder that holds results")
-    results, damaged = {}, {}
-    for path in sorted(Path(out).glob("[!.]*.json")):  # with a dot begins what another process has not finished
-        content, why = read_json(path)
-        if why:
-            damaged[path.name] = why
-        if not isinstance(content, dict) or content.get("item") is None:
-            continue
-        content = {field: value for field, value in content.items() if value is not None}
-        wrong = [field for field, shape in SHAPES.items() if field in content and not fits(content[field], shape)]
-        names = [] if wrong else [(field, name) for field in ("files", "extras") for name in content.get(field, [])]
-        wrong += dict.fromkeys(field for field, name in names if Path(name).name != name)  # files of other folders
-        if wrong:
-            damaged[path.name] = f"unexpected content in {', '.join(wrong)}"
-            continue
-        results[path.name] = content | {"extras": {}}
-        for name in content.get("extras", []):
-            kind = Path(name).stem.rpartition("-")[2]
-            if kind in EXTRAS and name.endswith(".json"):
-                extra, why = read_json(Path(out) / name)
-                if why or not fits(extra, EXTRAS[kind]) or not extra.keys() >= EXTRAS[kind].keys():
-                    damaged[name] = why or f"not of the form of a {kind} file"
-                else:
-                    results[path.name]["extras"][kind] = extra
-    return results, damaged
-
-
-def fits(value, shape) -> bool:
-    """Whether a JSON value has a shape: a type, [the shape of each entry] or {key: the shape of its value, where it is there}."""
-    if isinstance(shape, dict):
-        return isinstance(value, dict) and all(fits(value[key], inner) for key, inner in shape.items() if key in value)
-    if isinstance(shape, list):
-        return isinstance(value, list) and all(fits(entry, inner) for inner in shape for entry in value)
-    return isinstance(value, shape)

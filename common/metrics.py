@@ -25,24 +25,6 @@ def confusion_matrix(predicted: Tensor, target: Tensor, classes: int) -> Tensor:
     return torch.histc(pairs, classes**2, -0.5, classes**2 - 0.5).long().view(classes, classes)  # bincount makes the host wait for a GPU
 
 
-def class_iou(confusion: Tensor) -> Tensor:
-    """Intersection over union of each class, float64 (classes,), from counts (classes, classes); nan for a class absent from both sides."""
-    confusion = confusion.double()
-    hits = confusion.diagonal()
-    return hits / (confusion.sum(0) + confusion.sum(1) - hits)
-
-
-def knn_accuracy(points: Tensor, target: Tensor, k: int = 10) -> float:
-    """Leave-one-out accuracy, 0 to 1, of a majority vote among the k nearest other points (Euclidean; ties go to the smaller label).
-
-    points (N, D), target (N,) labels from 0.
-    """
-    distance = torch.cdist(points.double(), points.double()).fill_diagonal_(float("inf"))
-    neighbours = target[distance.topk(k, largest=False).indices]
-    votes = torch.nn.functional.one_hot(neighbours, int(target.max()) + 1).sum(1)
-    return accuracy(votes.argmax(1), target)
-
-
 NO_CORRELATION = "values that are all alike have no rank correlation"
 
 
@@ -53,10 +35,3 @@ def rank_correlation(values: Tensor, others: Tensor) -> float | None:
     if len(values.unique()) < 2 or len(others.unique()) < 2:
         return None
     return float(spearmanr(values.numpy(), others.numpy()).statistic)
-
-
-def silhouette(points: Tensor, target: Tensor) -> float:
-    """Mean silhouette of the classes in the plane, -1 (mixed) to 1 (apart). Rousseeuw, 1987; by scikit-learn."""
-    from sklearn.metrics import silhouette_score
-
-    return float(silhouette_score(points.numpy(), target.numpy()))

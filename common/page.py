@@ -22,9 +22,11 @@ import markupsafe
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 
-from common import cli, items
+import json
+
+from common import cli, files, items
 from common.cli import ROOT, UsageError
-from common.items import decimals, flat, in_words, is_number, number
+from common.items import decimals, flatten, format_number, is_number, name_in_words
 
 NOTHING = "—"
 MARKERS = ("<!-- index -->", "<!-- /index -->")
@@ -40,6 +42,76 @@ BADGES = {
 TRAINED_ON = "pictures that the network was trained on"  # the deviation of such a result
 MARKS = {True: ("✓", "yes", "holds"), False: ("✗", "no", "does not hold"), None: ("?", "muted", "not decided")}
 
+# ---- results, from their files ----
+
+SHAPES = {  # of the fields that are taken apart; the others may hold any JSON value
+    "item": str,
+    "data": {},
+    "settings": {},
+    "versions": {},
+    "claims": [{"holds": (bool, type(None))}],
+    "files": [str],
+    "extras": [str],
+    "deviations": [str],
+    "missing": {},
+    "tables": [{"header": [], "rows": [[]]}],
+}
+EXTRAS = {  # small files beside a result, named in its "extras": hw1/p1_tsne.py and hw1/p2_mask_viz.py write them
+    "points": {"panels": [{"title": str, "x": [int], "y": [int]}], "target": [int]},
+    "stages": {"stages": [str], "tiles": [str], "size": [int]},
+}
+
+
+def read_json(path: Path) -> tuple[object, str]:
+    """A file's JSON value and '', or None and why it cannot be read."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8-sig")), ""
+    except (OSError, ValueError, RecursionError) as error:
+        return None, f"cannot be read: {error}"
+
+
+def read_results(out: Path) -> tuple[dict[str, dict], dict[str, str]]:
+    """The results in a folder, {file name: content}, and what cannot be used, {file name: why}; JSON without "item" is left out.
+
+    A content's "extras" are read too: {"points": ..., "stages": ...}. Raises UsageError if `out` is not a folder.
+    """
+    if not Path(out).is_dir():
+        raise UsageError(f"{out} is not a folder; run an item first, or name the folder that holds results")
+    results, damaged = {}, {}
+    for path in sorted(Path(out).glob("[!.]*.json")):  # with a dot begins what another process has not finished
+        content, why = read_json(path)
+        if why:
+            damaged[path.name] = why
+        if not isinstance(content, dict) or content.get("item") is None:
+            continue
+        content = {field: value for field, value in content.items() if value is not None}
+        wrong = [field for field, shape in SHAPES.items() if field in content and not matches(content[field], shape)]
+        names = [] if wrong else [(field, name) for field in ("files", "extras") for name in content.get(field, [])]
+        wrong += dict.fromkeys(field for field, name in names if Path(name).name != name)  # files of other folders
+        if wrong:
+            damaged[path.name] = f"unexpected content in {', '.join(wrong)}"
+            continue
+        results[path.name] = content | {"extras": {}}
+        for name in content.get("extras", []):
+            kind = Path(name).stem.rpartition("-")[2]
+            if kind in EXTRAS and name.endswith(".json"):
+                extra, why = read_json(Path(out) / name)
+                if why or not matches(extra, EXTRAS[kind]) or not extra.keys() >= EXTRAS[kind].keys():
+                    damaged[name] = why or f"not of the form of a {kind} file"
+                else:
+                    results[path.name]["extras"][kind] = extra
+    return results, damaged
+
+
+def matches(value, shape) -> bool:
+    """Whether a JSON value has a shape: a type, [the shape of each entry] or {key: the shape of its value, where it is there}."""
+    if isinstance(shape, dict):
+        return isinstance(value, dict) and all(matches(value[key], inner) for key, inner in shape.items() if key in value)
+    if isinstance(shape, list):
+        return isinstance(value, list) and all(matches(entry, inner) for inner in shape for entry in value)
+    return isinstance(value, shape)
+
+
 # ---- from results to words ----
 
 
@@ -50,18 +122,18 @@ def report_order(item: str) -> tuple:
     return known.index(key) if key in known else len(known), key, [int(digits) for digits in re.findall(r"\d+", rest)], item
 
 
-def text(value, like=None) -> str:
+def format_value(value, like=None) -> str:
     """A JSON value in words; of a number the digits that the report prints of `like`, else four."""
     if value is None:
         return NOTHING
     if isinstance(value, bool):
         return "yes" if value else "no"
     if is_number(value):
-        return number(value, decimals(like))
+        return format_number(value, decimals(like))
     if isinstance(value, list):
-        return ", ".join(f"({text(entry)})" if isinstance(entry, list) else text(entry) for entry in value)
+        return ", ".join(f"({format_value(entry)})" if isinstance(entry, list) else format_value(entry) for entry in value)
     if isinstance(value, dict):
-        return ", ".join(f"{label}: {text(leaf)}" for label, leaf in flat(value)) or NOTHING
+        return ", ".join(f"{label}: {format_value(leaf)}" for label, leaf in flatten(value)) or NOTHING
     return str(value)
 
 
@@ -79,19 +151,19 @@ def is_synthetic(content: dict) -> bool:
 
 def label(item: str, path: str) -> str:
     """The path of a number in words: 'last / lr' is 'last / learning rate'."""
-    return " / ".join(in_words(item, name) for name in path.split(" / "))
+    return " / ".join(name_in_words(item, name) for name in path.split(" / "))
 
 
 def comparison(item: str, reported, reproduced) -> list[tuple[str, str, str]]:
     """A row for each number that either side has: its label, what the report prints, what ours is in the same digits."""
-    sides = dict(flat(reported)), dict(flat(reproduced))
+    sides = dict(flatten(reported)), dict(flatten(reproduced))
     names = [name for name in sides[0] | sides[1] if name or name in sides[1]]  # an item that is a figure has no number to compare
-    return [(label(item, name), *(text(side.get(name), sides[0].get(name)) for side in sides)) for name in names]
+    return [(label(item, name), *(format_value(side.get(name), sides[0].get(name)) for side in sides)) for name in names]
 
 
 def entries(out: Path) -> tuple[list[dict], dict[str, str]]:
     """All items in the reports' order as the template and the README show them, and the damaged files."""
-    results, damaged = items.read_results(out)
+    results, damaged = read_results(out)
     found = [entry(out, content["item"], content, file) for file, content in results.items()]
     lacking = [item for item in items.load().values() if item.result and item.name not in {content["item"] for content in results.values()}]
     found += [entry(out, item.name, {}, f"{item.name.replace(' ', '-')}.json") for item in lacking]
@@ -102,7 +174,7 @@ def entry(out: Path, name: str, content: dict, file: str) -> dict:
     """One item: its result, {} where there is none, and what is made of it."""
     item, key, data = items.load().get(name), name.partition(" ")[0], content.get("data", {}).get("name")
     reported = content.get("reported", item.reported if item and not content else None)
-    ours = dict(flat(content.get("reproduced")))
+    ours = dict(flatten(content.get("reproduced")))
     command = content.get("command") or (f"bash run_all.sh --only {file.removesuffix('.json')} --full" if item else "")
     return {
         "name": name,
@@ -110,7 +182,7 @@ def entry(out: Path, name: str, content: dict, file: str) -> dict:
         "stem": file.removesuffix(".json"),
         "anchor": re.sub(r"[^\w.-]", "-", file.removesuffix(".json")),
         "group": OURS if key.startswith("hw") else key,
-        "title": text(content.get("title", item.title if item else None)),
+        "title": format_value(content.get("title", item.title if item else None)),
         "script": content.get("script") or (item.runs[0].split()[0] if item else None),
         "command": command,
         "content": content,
@@ -120,10 +192,10 @@ def entry(out: Path, name: str, content: dict, file: str) -> dict:
         "data": "none" if not data else "drawn" if is_synthetic(content) else "real",
         "holds": [claim.get("holds") for claim in content.get("claims", [])],
         "rows": comparison(name, reported, content.get("reproduced")),
-        "lacking": [label(name, path) for path, value in flat(content.get("reported")) if is_number(value) and path not in ours],
+        "lacking": [label(name, path) for path, value in flatten(content.get("reported")) if is_number(value) and path not in ours],
         "figures": [(file, picture_size(out / file)) for file in content.get("files", [])],
         "photographs": item.photographs if item else "",
-        "settings": list(flat(content.get("settings"))),
+        "settings": list(flatten(content.get("settings"))),
     }
 
 
@@ -162,13 +234,13 @@ def build(out: Path, path: Path | None = None) -> Path:
             one["place"] = place
     beside = Path(__file__).parent
     environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, loader=jinja2.FileSystemLoader(beside))
-    environment.filters |= {"words": text, "url": quote}
+    environment.filters |= {"words": format_value, "url": quote}
     environment.globals |= {"tally": tally, "marks": MARKS, "names": items.reports() | {OURS: OURS_IS}}
-    files = {name: markupsafe.Markup((beside / f"page.{name}").read_text(encoding="utf-8")) for name in ("css", "js")}
+    assets = {name: markupsafe.Markup((beside / f"page.{name}").read_text(encoding="utf-8")) for name in ("css", "js")}
     place = "" if path.parent == Path(out) else f"{quote(Path(out).relative_to(path.parent).as_posix())}/"
     used = {badge: meaning for badge, meaning in BADGES.items() if any(badge in one["badges"] for one in found)}
-    page = environment.get_template("page.html").render(entries=found, groups=groups, damaged=damaged, badges=used, place=place, **files)
-    with cli.replacing(path) as temporary:
+    page = environment.get_template("page.html").render(entries=found, groups=groups, damaged=damaged, badges=used, place=place, **assets)
+    with files.atomic_write(path) as temporary:
         temporary.write_text(page, encoding="utf-8", errors="replace")
     return path
 
@@ -188,13 +260,13 @@ def write_readme(readme: Path = ROOT / "README.md", out: Path = KEPT) -> Path:
         raise UsageError(f"{readme} needs the lines {MARKERS[0]} and {MARKERS[1]}, in this order, where its table belongs")
     lines = ["| item | what it shows | reported → reproduced | run |", "| --- | --- | --- | --- |"]
     for one in found:
-        missing = [f"not run: {text(one['lacking'])}"] if one["lacking"] else []
+        missing = [f"not run: {format_value(one['lacking'])}"] if one["lacking"] else []
         run = ", ".join(one["badges"] + missing) or ("full run" if one["content"] else "not run")
         cells = [" ".join(cell.split()) for cell in (one["title"], one["headline"] or NOTHING, run)]
         cells = [escape(cell, quote=False).replace("|", "\\|") for cell in (one["name"], *cells)]
         lines.append(f"| [{cells[0]}](docs/index.html#{one['anchor']}) | {' | '.join(cells[1:])} |")
     table = "".join(f"{line}\n" for line in lines)
-    with cli.replacing(readme) as temporary:
+    with files.atomic_write(readme) as temporary:
         temporary.write_text(f"{before}{opening}\n{table}{closing}{after}", encoding="utf-8", errors="replace")
     return Path(readme)
 

@@ -12,9 +12,10 @@ import time
 from pathlib import Path
 
 from common import figures as drawing
-from common import items, locks, setup, training
+from common import files, items, setup, training
 from common.checkpoints import load_checkpoint, save_checkpoint
-from common.cli import ROOT, replacing
+from common.cli import ROOT
+from common.files import atomic_write
 
 _STARTED = time.monotonic()
 
@@ -43,7 +44,7 @@ def read_json(path: Path) -> dict:
 
 def write_json(path: Path, content: dict) -> None:
     """Write a JSON file whole or not at all. Raises UsageError if the folder cannot be written."""
-    with replacing(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
 
 
@@ -74,8 +75,8 @@ def write_result(
     """Write an item's figures and its JSON to `runtime.out`; returns the JSON's content.
 
     `figures` maps a suffix ('' or '-B') to a matplotlib figure, saved as <key>-<item><suffix>.png, and one that ends in .gif to a GIF's
-    content; `extras` one to a further file's content, as figures.points and figures.stages give them. `fields` are the further entries:
-    reported, reproduced, claims (a list of {"claim", "holds"}), data, settings, weights, and of a table the `rows` that `best_rows` gave,
+    content; `extras` one to a further file's content for the results page (page.EXTRAS). `fields` are the further entries:
+    reported, reproduced, claims (a list of {"claim", "holds"}), data, settings, weights, and of a table the `rows`,
     from which the others were made. A number that is not finite is null; `missing` says why, by number.
 
     A quick or changed run's result never takes the place of a full one, nor synthetic data's that of real data's: what is there is kept,
@@ -84,7 +85,7 @@ def write_result(
     path = result_path(runtime.out, item)
     content = {"item": item, "title": title, "script": command_line().split()[1], **provenance(runtime), **fields}
     broken: dict[str, str] = {}
-    content = finite(content, "", broken)
+    content = replace_non_finite(content, "", broken)
     if lacking := broken | (missing or {}):
         content["missing"] = lacking
         print(f"note: {item} lacks {', '.join(f'{label} ({why})' for label, why in lacking.items())}", file=sys.stderr)
@@ -103,7 +104,7 @@ def write_result(
         print(f"note: {path} held a result of other data ({data_digest(there)}, now {data_digest(content)})", file=sys.stderr)
     for name, picture in (drawn | further).items():
         if isinstance(picture, bytes):
-            with replacing(path.with_name(name)) as temporary:
+            with atomic_write(path.with_name(name)) as temporary:
                 temporary.write_bytes(picture)
         else:
             drawing.save(picture, path.with_name(name))
@@ -117,32 +118,16 @@ def data_digest(content: dict) -> str | None:
     return content.get("data", {}).get("digest")
 
 
-def finite(value, label: str, broken: dict[str, str]):
+def replace_non_finite(value, label: str, broken: dict[str, str]):
     """A JSON value with null for numbers that are not finite; `broken` gets their labels and what they were."""
     if isinstance(value, dict):
-        return {key: finite(inner, f"{label} / {key}" if label else str(key), broken) for key, inner in value.items()}
+        return {key: replace_non_finite(inner, f"{label} / {key}" if label else str(key), broken) for key, inner in value.items()}
     if isinstance(value, (list, tuple)):
-        return [finite(inner, label, broken) for inner in value]
+        return [replace_non_finite(inner, label, broken) for inner in value]
     if isinstance(value, float) and not math.isfinite(value):
         broken[label] = f"came out as {value}"
         return None
     return value
-
-
-def best_rows(runtime: setup.Runtime, item: str, data: dict, rows: dict[str, dict]) -> dict[str, dict]:
-    """A table's rows by name, each of the better of two runs: today's, and that of the item's result, if it is of the same `data` and form.
-
-    A row says where it comes from, and has "quick" and "deviations", by which `faithfulness` decides; of two alike the newer is taken.
-    """
-    path = result_path(runtime.out, item)
-    there = read_json(path)
-    found = there["rows"] if same_table_as(there, runtime.quick, data) else {}
-    for name, row in rows.items():
-        if name in found and faithfulness(row) < faithfulness(found[name]):
-            print(f"note: {path} keeps its row {name}, of the report's own settings; use another --out for this one", file=sys.stderr)
-        else:
-            found[name] = row
-    return dict(sorted(found.items()))
 
 
 def same_table_as(there: dict, quick: bool, data: dict) -> bool:
@@ -208,50 +193,6 @@ def run_fields(run: dict) -> dict:
     return fields | {key: run[key] for key in ("deviations", "seconds", "command", "commit", "device")}
 
 
-ROW = ("kept", "settings", "deviations", "quick", "command", "seconds", "device", "commit")  # what a table keeps of a model's run.json
-
-
-def model_rows(runtime: setup.Runtime, item: str, folders: dict[str, Path], data: dict, numbers: tuple[str, ...]) -> dict[str, dict]:
-    """A table's rows: of each model the best run on the same data, of that in its folder and those that the table has had.
-
-    Of each run ROW's entries of its run.json, and of its history these `numbers` ('loss', ...).
-    """
-    found = {}
-    for model, folder in folders.items():
-        run = read_json(folder / "run.json")
-        if run and same_data(run["settings"]["data"], data):
-            names = ["epoch", *(f"{split}_{number}" for split in ("train", "validation") for number in numbers)]
-            short = [{name: epoch[name] for name in names if name in epoch} for epoch in run["history"]]
-            found[model] = {key: run[key] for key in ROW} | ({"history": short} if numbers else {})
-    return best_rows(runtime, item, data, found)
-
-
-def model_fields(rows: dict[str, dict]) -> dict:
-    """The entries of a result that is made of models' runs, which it keeps as `rows`."""
-    origin = ("command", "seconds", "device", "commit")
-    return {
-        "weights": ", ".join(f"{model} {row['settings']['weights']}" for model, row in rows.items()),
-        "settings": {model: row["settings"] | {key: row[key] for key in origin} for model, row in rows.items()},
-        **row_fields(rows),
-    }
-
-
-def row_fields(rows: dict[str, dict]) -> dict:
-    """The entries of a table's result that its rows have together."""
-    places = {key: ", ".join(dict.fromkeys(row[key] for row in rows.values() if key in row)) for key in ("device", "commit")}
-    deviations = said_once({name: row["deviations"] for name, row in rows.items()})
-    return {"deviations": deviations, "seconds": round(sum(row["seconds"] for row in rows.values()), 1), **places, "rows": rows}
-
-
-def said_once(deviations: dict[str, list[str]]) -> list[str]:
-    """The deviations of a table's rows, each with the names of the rows that have it, unless all of several rows have."""
-    rows: dict[str, list[str]] = {}
-    for name, words in deviations.items():
-        for word in words:
-            rows.setdefault(word, []).append(name)
-    return [word if len(names) == len(deviations) > 1 else f"{', '.join(names)}: {word}" for word, names in rows.items()]
-
-
 @setup.on_rank_zero
 def save_half(folder: Path, name: str, kept: dict, **more) -> Path:
     """Write best.pth in half precision as `name`, as the graders' script uses it, with the kept epoch's numbers and `more`."""
@@ -265,28 +206,28 @@ def save_half(folder: Path, name: str, kept: dict, **more) -> Path:
 
 
 @setup.on_rank_zero
-def ended(folder: Path, settings: dict, resuming: bool) -> list[dict]:
-    """The history that `keep_history` wrote, if `resuming` and that training had these settings and ended; else [].
+def finished_history(folder: Path, settings: dict, resuming: bool) -> list[dict]:
+    """The history that `write_history` wrote, if `resuming` and that training had these settings and ended; else [].
 
     Without `resuming` an older history is removed: the training that begins may be interrupted, and resumed. Raises UsageError if that
     training began from other weights or data, or another run works in the folder.
     """
     kept = read_json(folder / "history.json")
-    training.refuse_other_start(folder, kept.get("settings", {}), settings)
+    training.check_same_start(folder, kept.get("settings", {}), settings)
     if not resuming:
-        locks.keep(folder)
+        files.lock_folder(folder)
         (folder / "history.json").unlink(missing_ok=True)
         return []
     if not kept:
         return []
-    if different := training.differences(kept["settings"], settings, ended=True):
+    if different := training.changed_settings(kept["settings"], settings, ended=True):
         setup.log(f"  {folder} ended with other settings ({', '.join(different)}): training again")
         return []
-    return training.with_precision(kept["history"], kept["settings"])
+    return training.add_precision(kept["history"], kept["settings"])
 
 
 @setup.on_rank_zero
-def keep_history(folder: Path, settings: dict, history: list[dict]) -> None:
+def write_history(folder: Path, settings: dict, history: list[dict]) -> None:
     """Write history.json and remove the checkpoints, which for ResNet-50 take 300 MB a training."""
     write_json(folder / "history.json", {"settings": settings, "history": history, "versions": setup.versions()})
     for name in ("best.pth", "last.pth"):
@@ -310,24 +251,3 @@ def beats(better: dict[str, float], worse: dict[str, float]) -> bool | None:
         return None
     spread = (better["validation sd"] ** 2 + worse["validation sd"] ** 2) ** 0.5
     return better["validation"] - worse["validation"] > spread
-
-
-def curves(histories: dict[str, list[dict]], numbers: tuple[str, ...], title: str, notes: dict[str, str] | None = None):
-    """`numbers` ('loss', 'accuracy', ...) over the epochs, one panel each; a line for each split of each training, named by the keys.
-
-    `notes` are words for the legend by line: {'train_loss': 'with label smoothing'}.
-    """
-    figure, grid = drawing.new_figure(1, len(numbers), height=3.6)
-    for axes, number in zip(grid[0], numbers, strict=True):
-        for name, history in histories.items():
-            epochs = [epoch["epoch"] for epoch in history]
-            for split in ("train", "validation"):
-                if f"{split}_{number}" in history[0]:
-                    values = [epoch[f"{split}_{number}"] for epoch in history]
-                    words = f"{name} {split} {(notes or {}).get(f'{split}_{number}', '')}".strip()
-                    axes.plot(epochs, values, marker="o" if len(epochs) < 12 else None, label=words)
-        axes.set_ylabel(number)
-        drawing.epoch_axis(axes)
-        axes.legend()
-    figure.suptitle(title)
-    return figure

@@ -20,32 +20,8 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from common import cli, small_maps
-from common.cli import (
-    DEFAULT_OUT,
-    ROOT,
-    Incomplete,
-    Parser,
-    UsageError,
-    add_common_arguments,
-    add_training_arguments,
-    positive_float,
-    positive_int,
-    run,
-)
-from common.graphs import Graphed
-
-__all__ = [  # cli.py's, which files that import torch anyway take from here
-    "DEFAULT_OUT",
-    "Incomplete",
-    "Parser",
-    "add_common_arguments",
-    "add_training_arguments",
-    "positive_float",
-    "positive_int",
-    "run",
-    "writable_folder",
-]
+from common import files, speed
+from common.cli import DEFAULT_OUT, ROOT, Incomplete, UsageError
 
 # ---- device, seeds, precision ----
 
@@ -74,7 +50,7 @@ class Runtime:
 
     def place(self, module: nn.Module) -> nn.Module:
         """Move a network to the device, in channels-last memory order; on the CPU with fast convolutions on small maps."""
-        module = small_maps.convert(module) if self.device.type == "cpu" else module
+        module = speed.convert_convolutions(module) if self.device.type == "cpu" else module
         return module.to(self.device, memory_format=torch.channels_last)
 
     def send(self, values: torch.Tensor) -> torch.Tensor:
@@ -212,7 +188,7 @@ def log_once(words: str) -> None:
     log(words)
 
 
-def total(*counts: torch.Tensor | float) -> list[float]:
+def sum_over_processes(*counts: torch.Tensor | float) -> list[float]:
     """Each count (a scalar) summed over all processes."""
     summed = torch.stack([torch.as_tensor(count, dtype=torch.float64).cpu() for count in counts])
     if world_size() > 1:
@@ -248,10 +224,10 @@ def on_rank_zero(function):
     return functools.wraps(function)(lambda *args, **kwargs: from_rank_zero(lambda: function(*args, **kwargs)))
 
 
-writable_folder = on_rank_zero(cli.writable_folder)
+writable_folder = on_rank_zero(files.writable_folder)
 
 
-def shared(function, pieces) -> list:
+def distributed_map(function, pieces) -> list:
     """`function` of each of the pieces, in order: each process does some of them, and has what the others found, too.
 
     For what takes long and must not differ between processes; results lie on the CPU.
@@ -284,7 +260,7 @@ def parallel(model: nn.Module, runtime: Runtime) -> nn.Module:
     There it has, on GPUs, synchronised batch norm (torch has none on CPUs).
     """
     if world_size() == 1:
-        return Graphed(model) if runtime.device.type == "cuda" else model
+        return speed.CudaGraphs(model) if runtime.device.type == "cuda" else model
     if runtime.device.type == "cuda":
         model = nn.SyncBatchNorm.convert_sync_batchnorm(model, runtime.gpus)
         return nn.parallel.DistributedDataParallel(model, device_ids=[runtime.device], process_group=runtime.gpus)

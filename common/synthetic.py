@@ -1,24 +1,15 @@
 """Stand-in data sets, drawn in the courses' layouts for readers who lack the courses' images; the same loaders read them.
 
 The pictures are simple, but they ask of a network what photographs ask: a class is a form, while place, size, angle, colours, background
-and noise say nothing of it. A section per problem has `draw_<problem>(folder)`, which writes the layout, and below it how an image is made.
+and noise say nothing of it. A problem's p*_synthetic.py has `draw_<problem>(folder)`, which writes the layout; here is what several draw.
 """
 
-import contextlib
-import csv
-import errno
 import hashlib
 import inspect
 import itertools
-import os
-import shutil
 from pathlib import Path
 
 import numpy as np
-import torch
-from torchvision.io import encode_png
-
-from common.cli import UsageError, remove_leftovers, temporary_name
 
 
 def version(draw) -> str:
@@ -30,76 +21,30 @@ def version(draw) -> str:
 # ---- files ----
 
 
-@contextlib.contextmanager
-def whole_folder(folder: Path):
-    """Yield a temporary folder beside `folder` that takes its name when the body succeeds and is removed when it fails.
+# ---- 50 classes of 32x32: ten shapes with five fillings each ----
 
-    A `folder` that already holds something (another process was first) is kept. Raises UsageError if nothing can be written there.
-    """
-    folder = Path(folder)
-    temporary = temporary_name(folder)
-    try:
-        shutil.rmtree(temporary, ignore_errors=True)
-        remove_leftovers(folder.parent)
-        temporary.mkdir(parents=True)
-        yield temporary
-        os.replace(temporary, folder)
-    except OSError as error:
-        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
-            raise UsageError(f"cannot write {folder}: {error.strerror or error}; name another cache with XDG_CACHE_HOME") from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+SIZE = 32
 
 
-def write_pngs(folder: Path, names: list[str], images: np.ndarray) -> None:
-    """Write uint8 `images` (N, 3, H, W) as PNG files, uncompressed: noise hardly shrinks, and so small a file fills a disk block anyway."""
-    for name, image in zip(names, torch.from_numpy(images), strict=True):
-        (folder / name).write_bytes(encode_png(image, compression_level=0).numpy())
-
-
-# ---- hw1 problem 1: 50 classes of 32x32, ten shapes with five fillings each ----
-
-P1_SIZE = 32
-
-
-def draw_p1(folder: Path, train_per_class: int = 450, validation_per_class: int = 50, seed: int = 0) -> None:
-    """Write `train_50/{label}_{id}.png`, `val_50/{label}_{id}.png` (ids go on after the training ones) and `val_gt.csv` into `folder`.
-
-    The images are 32x32 RGB. The same arguments give the same bytes. Raises UsageError if `folder` cannot be written.
-    """
-    with whole_folder(folder) as temporary:
-        (temporary / "train_50").mkdir()
-        (temporary / "val_50").mkdir()
-        answers = [("filename", "label")]
-        for label in range(len(P1_KINDS)):
-            images = p1_class(label, train_per_class + validation_per_class, np.random.default_rng([seed, label]))
-            names = [f"{label}_{i}.png" for i in range(len(images))]
-            write_pngs(temporary / "train_50", names[:train_per_class], images[:train_per_class])
-            write_pngs(temporary / "val_50", names[train_per_class:], images[train_per_class:])
-            answers += [(name, label) for name in names[train_per_class:]]
-        with open(temporary / "val_gt.csv", "w", newline="", encoding="utf-8") as file:
-            csv.writer(file, lineterminator="\n").writerows(answers)
-
-
-def p1_class(label: int, count: int, rng: np.random.Generator) -> np.ndarray:
-    """Draw `count` images of the shape and filling `P1_KINDS[label]`, all else at random: uint8 (count, 3, 32, 32)."""
-    shape, filling = P1_KINDS[label]
+def draw_class(label: int, count: int, rng: np.random.Generator) -> np.ndarray:
+    """Draw `count` images of the shape and filling `KINDS[label]`, all else at random: uint8 (count, 3, 32, 32)."""
+    shape, filling = KINDS[label]
     x, y = pixel_grid()
     x, y = x - uniform(rng, count, -4, 4), y - uniform(rng, count, -4, 4)
     radius = uniform(rng, count, 8, 12)
-    edge = radius * SHAPES[shape](*turned(x / radius, y / radius, uniform(rng, count, -0.5, 0.5)))
-    edge, share = FILLINGS[filling](edge, *turned(x, y, uniform(rng, count, 0, np.pi)))
+    edge = radius * SHAPES[shape](*rotate(x / radius, y / radius, uniform(rng, count, -0.5, 0.5)))
+    edge, share = FILLINGS[filling](edge, *rotate(x, y, uniform(rng, count, 0, np.pi)))
 
     ground, colour, second = contrasting_colours(rng, count)
     paint = colour + share[:, None] * (second - colour)
     canvas = background(rng, count, ground)
     image = canvas + coverage(edge)[:, None] * (paint - canvas)
-    return developed(rng, image)
+    return to_uint8(rng, image)
 
 
 def pixel_grid() -> tuple[np.ndarray, np.ndarray]:
     """x to the right and y upwards, in pixels from the middle of the image: (1, 32) and (32, 1)."""
-    axis = np.arange(P1_SIZE, dtype=np.float32) - (P1_SIZE - 1) / 2
+    axis = np.arange(SIZE, dtype=np.float32) - (SIZE - 1) / 2
     return axis[None, :], -axis[:, None]
 
 
@@ -108,7 +53,7 @@ def uniform(rng: np.random.Generator, count: int, low: float, high: float) -> np
     return rng.uniform(low, high, (count, 1, 1)).astype(np.float32)
 
 
-def turned(x: np.ndarray, y: np.ndarray, angle: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def rotate(x: np.ndarray, y: np.ndarray, angle: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The coordinates in a frame that is turned by `angle` (radians)."""
     cos, sin = np.cos(angle), np.sin(angle)
     return cos * x + sin * y, cos * y - sin * x
@@ -154,7 +99,7 @@ FILLINGS = {
     "striped": lambda edge, u, v: (edge, coverage(1.5 * np.sin(1.25 * u))),
     "checked": lambda edge, u, v: (edge, coverage(3 * np.sin(0.8 * u) * np.sin(0.8 * v))),
 }
-P1_KINDS = list(itertools.product(SHAPES, FILLINGS))
+KINDS = list(itertools.product(SHAPES, FILLINGS))
 
 
 def contrasting_colours(rng: np.random.Generator, count: int) -> list[np.ndarray]:
@@ -170,9 +115,9 @@ def contrasting_colours(rng: np.random.Generator, count: int) -> list[np.ndarray
 def background(rng: np.random.Generator, count: int, ground: np.ndarray) -> np.ndarray:
     """`ground` with a slope, waves and three small blobs: (count, 3, 32, 32)."""
     x, y = pixel_grid()
-    u, v = turned(x, y, uniform(rng, count, 0, 2 * np.pi))
+    u, v = rotate(x, y, uniform(rng, count, 0, 2 * np.pi))
     waves = np.sin(u * uniform(rng, count, 0.2, 0.9) + uniform(rng, count, 0, 6)) * uniform(rng, count, 0, 0.1)
-    canvas = ground + (v / P1_SIZE * uniform(rng, count, 0, 0.4) + waves)[:, None]
+    canvas = ground + (v / SIZE * uniform(rng, count, 0, 0.4) + waves)[:, None]
     for _ in range(3):
         tint = rng.normal(0, 0.25, (count, 3, 1, 1)).astype(np.float32)
         edge = np.hypot(x - uniform(rng, count, -16, 16), y - uniform(rng, count, -16, 16)) - uniform(rng, count, 1, 3.5)
@@ -180,7 +125,7 @@ def background(rng: np.random.Generator, count: int, ground: np.ndarray) -> np.n
     return canvas
 
 
-def developed(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
+def to_uint8(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
     """Contrast and noise that differ from image to image: float (N, 3, H, W) about 0 to 1 becomes uint8."""
     count = len(image)
     image = 0.5 + (image - 0.5) * uniform(rng, count, 0.4, 1)[:, None]

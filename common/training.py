@@ -16,9 +16,9 @@ import torch
 from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
-from common import locks, setup
+from common import cli, files, setup
 from common.checkpoints import load_checkpoint, load_checkpoint_for_all, load_weights, save_checkpoint
-from common.files import named
+from common.files import name_and_digest
 
 Schedule = Callable[[float, int], float]
 
@@ -79,18 +79,7 @@ class Recipe:
 OPTIONS = ("epochs", "batch_size", "lr", "image_size")  # of the command line that stand for a recipe's field
 
 
-def find_recipe(recipes: dict, report: str | None, model: str):
-    """A report's recipe for model 'A' or 'B', or our own ones ('best', 'scratch'); raises UsageError if there is none."""
-    key = (report or "ours", model)
-    if key not in recipes:
-        known = sorted({name for name, _ in recipes} - {"ours"})
-        raise setup.UsageError(
-            f"no recipe for --report {report} --model {model}; give {', '.join(known)} with --model A or B, or --model best"
-        )
-    return recipes[key]
-
-
-def changes(args: argparse.Namespace) -> dict:
+def overrides(args: argparse.Namespace) -> dict:
     """What the user's options change in a recipe, by field."""
     return {name: value for name in OPTIONS if (value := getattr(args, name, None)) is not None}
 
@@ -103,20 +92,25 @@ def seeds(args: argparse.Namespace) -> range:
 def run_settings(recipe, weights: str, data: dict, runtime: setup.Runtime) -> dict:
     """What a training's checkpoints and its result say of it; `weights` in a file are known by its name and digest, wherever it lies."""
     if weights not in WEIGHTS:
-        weights = setup.from_rank_zero(lambda: named(Path(weights)))
+        weights = setup.from_rank_zero(lambda: name_and_digest(Path(weights)))
     return recipe.settings() | {"weights": weights, "seed": runtime.seed, "data": data, "precision": runtime.precision()}
 
 
 WEIGHTS = {"none": "random", "default": "published"}  # what --weights may be but a file
 SEEDS = (0, 1, 2)  # of a table's repetitions; every other training has the first
-TOLD_APART = ("transforms", "pretrained", "validation_batch")  # settings that deviations tell otherwise, or that change no number
+NO_DEVIATION = ("transforms", "pretrained", "validation_batch")  # settings that deviations tell otherwise, or that change no number
 
 
 def deviations(full, settings: dict) -> list[str]:
     """In words, what a training, or with `seeds` several, does otherwise than the `full` recipe: other values, weights or seeds."""
     recipe, weights, started = full.settings(), settings.get("weights", "none"), "default" if full.pretrained else "none"
-    before = {name: value for name, value in recipe.items() if name in settings and name not in TOLD_APART}
-    words = [f"{name} {', not '.join(told_apart(settings[name], value))}" for name, value in before.items() if settings[name] != value]
+    before = {name: value for name, value in recipe.items() if name in settings and name not in NO_DEVIATION}
+    words = []
+    for name, value in before.items():
+        ours = settings[name]
+        short = [f"{each:.4g}" if isinstance(each, float) else str(each) for each in (ours, value)]
+        if ours != value:  # with all digits where four would show them alike
+            words.append(f"{name} {short[0]}, not {short[1]}" if short[0] != short[1] else f"{name} {ours}, not {value}")
     if weights != started:
         words.append(f"{WEIGHTS[weights]} weights" if weights in WEIGHTS else f"weights of {weights}")
         words[-1] += f", not {WEIGHTS[started]} ones"
@@ -124,12 +118,6 @@ def deviations(full, settings: dict) -> list[str]:
     if not set(usual) <= set(seeds):
         words.append(f"seed {', '.join(map(str, seeds))}, not {', '.join(map(str, usual))}")
     return words
-
-
-def told_apart(value, other) -> list[str]:
-    """Two different settings as text: fractions with four significant digits, or with all where four would show them alike."""
-    short = [f"{each:.4g}" if isinstance(each, float) else str(each) for each in (value, other)]
-    return short if short[0] != short[1] else [str(value), str(other)]
 
 
 def run_folder(runtime: setup.Runtime, name: str, data: str, changed: dict) -> Path:
@@ -143,7 +131,7 @@ def train_command(runtime: setup.Runtime, *words: str) -> str:
     """`python`, a training script and its own arguments, then today's common ones: what makes the checkpoints that a figure lacks."""
     line = ["python", *words, *["--quick"] * runtime.quick, *["--seed", str(runtime.seed)] * (runtime.seed != 0)]
     line += ["--data", str(runtime.data)] * (runtime.data is not None)
-    return shlex.join(line + ["--out", str(runtime.out)] * (runtime.out != setup.DEFAULT_OUT))
+    return shlex.join(line + ["--out", str(runtime.out)] * (runtime.out != cli.DEFAULT_OUT))
 
 
 # ---- starting weights ----
@@ -155,12 +143,6 @@ def starting_weights(asked: str | None, recipe, quick: bool) -> str:
     if recipe.pretrained and weights == "none":
         setup.log("starting from random weights where the recipe starts from published ones")
     return weights
-
-
-def start_in_words(settings: dict) -> str:
-    """A title for a run of ours: 'resnet_fpn from random weights at 256 px'."""
-    start = {"none": "random weights", "default": "ImageNet weights"}.get(settings["weights"], settings["weights"])
-    return f"{settings['network']} from {start} at {settings['image_size']} px"
 
 
 # ---- a run over the epochs ----
@@ -194,7 +176,7 @@ ADDED = ("weights", "training set", "started from")  # settings that checkpoints
 EARLIER_STAGE = ("training set", "started from")  # digests of what an earlier training made
 
 
-def differences(kept: dict, settings: dict, ended: bool) -> list[str]:
+def changed_settings(kept: dict, settings: dict, ended: bool) -> list[str]:
     """The names of the settings in which a training, of settings `kept`, is another one; a digest that it lacks is no difference.
 
     The precision is none where it has ended: a machine without bf16 reads the result of one that has it.
@@ -210,7 +192,7 @@ def digests(data: dict) -> dict[str, str]:
     return {name: value for name, value in data.items() if name.startswith("digest") and value}
 
 
-def with_precision(history: list[dict], settings: dict) -> list[dict]:
+def add_precision(history: list[dict], settings: dict) -> list[dict]:
     """A kept history whose epochs say in what precision they were trained, if an older commit left that to the settings alone."""
     return [{name: settings[name] for name in ("precision",) if name in settings} | epoch for epoch in history]
 
@@ -226,57 +208,42 @@ def resume(folder: Path, model: nn.Module, optimiser: torch.optim.Optimizer, ave
         setup.log(f"nothing to resume in {folder}: starting at epoch 1")
         return []
     kept = state.get("settings", {})
-    different = differences(kept, settings, len(state.get("history", [])) == settings.get("epochs"))
+    different = changed_settings(kept, settings, len(state.get("history", [])) == settings.get("epochs"))
     if different and set(different) <= set(EARLIER_STAGE):
         setup.log(f"{path} began from an earlier stage that has been trained anew ({', '.join(different)}): starting at epoch 1")
         return []
     if different or "optimiser" not in state:
-        raise setup.UsageError(f"{path} was trained with other settings ({', '.join(different)}); repeat them, or train without --resume")
+        raise cli.UsageError(f"{path} was trained with other settings ({', '.join(different)}); repeat them, or train without --resume")
     load_weights(model, state["model"], path)
     optimiser.load_state_dict(state["optimiser"])
     if average:
         average.load_state_dict(state["average"])
-    return with_precision(state["history"], kept)
+    return add_precision(state["history"], kept)
 
 
-def starts(settings: dict) -> dict:
+def starting_point(settings: dict) -> dict:
     """Those settings that give a training no folder of its own; of the data its digest, as its name and the quick form give one."""
     data, names = settings.get("data", {}), ("weights", "word pieces", "quarter turns")
     found = {name: settings[name] for name in names if name in settings}
     return found | ({"data": f"{data['name']} ({', '.join(known.values())})"} if (known := digests(data)) else {})
 
 
-def refuse_other_start(folder: Path, kept: dict, settings: dict) -> None:
+def check_same_start(folder: Path, kept: dict, settings: dict) -> None:
     """Raises UsageError if the folder's training, of settings `kept`, began otherwise: it may be hours of work, and is not replaced."""
-    today = starts(settings)
-    for name, before in starts(kept).items():
+    today = starting_point(settings)
+    for name, before in starting_point(kept).items():
         if name in today and before != today[name]:
             what = f"{folder} holds a training with {name} {before}, not {today[name]}"
-            raise setup.UsageError(f"{what}; give another --out, or remove that folder")
-
-
-def refuse_other_run(path: Path, state: dict, run: dict) -> None:
-    """Raises UsageError if a checkpoint's epochs are not those of `run`, its folder's run.json: a later training there was broken off."""
-    histories = ([(epoch["epoch"], epoch["train_loss"]) for epoch in one] for one in (state.get("history", []), run.get("history", [])))
-    if any(one != other for one, other in zip(*histories, strict=False)):
-        raise setup.UsageError(f"{path} is of another training than its folder's run.json; train again, or go on with --resume")
+            raise cli.UsageError(f"{what}; give another --out, or remove that folder")
 
 
 def start_over(folder: Path, settings: dict) -> list[dict]:
-    """The history of a training that begins: []. Raises what `refuse_other_start` raises."""
+    """The history of a training that begins: []. Raises what `check_same_start` raises."""
     kept = {}
-    with contextlib.suppress(setup.UsageError):  # nothing there, or damaged
+    with contextlib.suppress(cli.UsageError):  # nothing there, or damaged
         kept = load_checkpoint(folder / "last.pth", "").get("settings", {})
-    refuse_other_start(folder, kept, settings)
+    check_same_start(folder, kept, settings)
     return []
-
-
-def refuse_other_settings(settings: dict) -> None:
-    """Raises UsageError in a process whose settings are not the first one's: each would train on its own data, or in its own precision."""
-    first = setup.from_rank_zero(lambda: settings)
-    if different := [name for name in settings if settings[name] != first.get(name)]:
-        what = "; ".join(f"{name} {settings[name]}, in the first {first.get(name)}" for name in different)
-        raise setup.UsageError(f"process {setup.rank()} has {what}; give all machines the same files and options")
 
 
 class Epoch:
@@ -302,11 +269,14 @@ class Run:
 
     def __init__(self, folder: Path, recipe, settings: dict, runtime: setup.Runtime):
         """Raises UsageError if the folder cannot be written, another run works in it, or processes differ in their settings."""
-        refuse_other_settings(settings)
+        first = setup.from_rank_zero(lambda: settings)  # else each process would train on its own data, or in its own precision
+        if different := [name for name in settings if settings[name] != first.get(name)]:
+            what = "; ".join(f"{name} {settings[name]}, in the first {first.get(name)}" for name in different)
+            raise cli.UsageError(f"process {setup.rank()} has {what}; give all machines the same files and options")
         self.folder, self.recipe, self.settings, self.runtime = setup.writable_folder(folder), recipe, settings, runtime
         self.history: list[dict] = []
         self.commit = setup.commit()  # of the code that was loaded, whatever happens to its files in the meantime
-        setup.from_rank_zero(lambda: locks.keep(self.folder))
+        setup.from_rank_zero(lambda: files.lock_folder(self.folder))
 
     @property
     def kept(self) -> dict:
@@ -340,7 +310,7 @@ class Run:
         """Log an epoch and add it to the history, with where it was trained: --resume may go on elsewhere."""
         if broken := [name.replace("_", " ") for name, value in epoch.numbers.items() if not math.isfinite(value)]:
             what = f"no longer finite in epoch {epoch.index + 1}: {', '.join(broken)}"
-            raise setup.Incomplete(f"{what}; lower --lr, or look at the data; earlier checkpoints are in {self.folder}")
+            raise cli.Incomplete(f"{what}; lower --lr, or look at the data; earlier checkpoints are in {self.folder}")
         numbers = {"epoch": epoch.index + 1, **epoch.numbers, "seconds": round(seconds, 2)}
         setup.log(" ".join(f"{key} {value:.4g}" for key, value in numbers.items()))
         here = {"device": self.runtime.describe(), "commit": self.commit, "precision": self.settings["precision"]}
@@ -362,6 +332,6 @@ class Run:
 
     def _holds(self, name: str) -> bool:
         """Whether a file of the run's folder is of its last epoch."""
-        with contextlib.suppress(setup.UsageError):  # missing or damaged
+        with contextlib.suppress(cli.UsageError):  # missing or damaged
             return load_checkpoint_for_all(self.folder / name, "").get("history") == self.history
         return False

@@ -14,7 +14,7 @@ make_venv() {
   is_installed "$@" && return
   { exec 9<>"$lock"; } 2>/dev/null || fail "cannot write $lock; unpack the repository where you may write"
   local locker=$python wait='import signal; signal.signal(signal.SIGINT, signal.SIG_DFL)' # Ctrl-C without a traceback
-  wait+='; from common import locks; locks.lock(9, "which is setting up .venv", wait=True)'
+  wait+='; from common import files; files.flock(9, "which is setting up .venv", wait=True)'
   "$python" -c '' 2>/dev/null || {
     require_python
     locker=python3

@@ -12,7 +12,7 @@ sys.path.append(str(Path(__file__).resolve().parents[1]))
 import matplotlib
 from PIL import Image, ImageDraw, ImageFont
 
-from common import cli, items
+from common import cli, files, items, page
 from common.cli import ROOT
 
 FIGURES = {  # each with the share of its height, from the top, that is shown
@@ -50,7 +50,7 @@ def cell(path: Path, share: float, name: str, words: str) -> Image.Image:
 
 def main(args: argparse.Namespace) -> Path:
     """Write the sheet; prints and returns its path. Raises UsageError if a figure is missing."""
-    results = {name: content for content in items.read_results(args.results)[0].values() for name in content.get("files", [])}
+    results = {name: content for content in page.read_results(args.results)[0].values() for name in content.get("files", [])}
     if lacking := [name for name in FIGURES if name not in results or not (args.results / name).is_file()]:
         raise cli.UsageError(f"{args.results} lacks {', '.join(lacking)}; choose other figures in {Path(__file__).name}")
     rows = -(-len(FIGURES) // COLUMNS)
@@ -60,7 +60,7 @@ def main(args: argparse.Namespace) -> Path:
         words = items.headline(item, results[name])
         picture = cell(args.results / name, share, item, words)
         sheet.paste(picture, (GAP + place % COLUMNS * (WIDTH + GAP), GAP + place // COLUMNS * (HEIGHT + CAPTION + GAP)))
-    with cli.replacing(args.out) as temporary:
+    with files.atomic_write(args.out) as temporary:
         sheet.quantize(256, dither=Image.Dither.NONE).save(temporary, "PNG", optimize=True)
     print(args.out)
     return args.out

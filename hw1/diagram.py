@@ -1,5 +1,6 @@
 """A page-wide block diagram of a network's stages."""
 
+import itertools
 import textwrap
 
 from matplotlib.axes import Axes
@@ -8,6 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch, Rectangle
 
 from common import figures
+from common.figures import PAGE_WIDTH
 from hw1.architecture import Stage, Step, merged, size_words
 
 TOP, LINE, GAP, PAD = 0.62, 0.17, 0.22, 0.12  # in inches: where the boxes begin, the height of a line, between boxes, inside them
@@ -164,3 +166,23 @@ def _wrap(text: str, width: float) -> list[str]:
 def _output_words(shape, key: str = "") -> str:
     words = size_words(shape).replace("×", " × ") if isinstance(shape, tuple) else ""
     return f"{key}: {words}" if key else words
+
+
+def draw_table(rows: list[list[str]], header: list[str], widths: list[float], title: str) -> Figure:
+    """A table of text as a figure of page width; `widths` are the columns' shares of it. Long cells wrap."""
+    cells = [
+        [textwrap.wrap(cell, int(14.5 * share * PAGE_WIDTH)) for cell, share in zip(row, widths, strict=True)] for row in [header, *rows]
+    ]
+    heights = [0.16 * max(1, *map(len, row)) + 0.14 for row in cells]  # inches: lines of 9-point text, and a margin
+    figure = Figure(figsize=(PAGE_WIDTH, sum(heights) + 0.5))
+    axes = figure.add_axes((0, 0, 1, 1), xlim=(0, PAGE_WIDTH), ylim=(sum(heights) + 0.5, 0))
+    axes.axis("off")
+    axes.text(PAGE_WIDTH / 2, 0.22, title, ha="center", va="center", size=11)
+    top = 0.42
+    for i, (row, height) in enumerate(zip(cells, heights, strict=True)):
+        axes.plot([0.1, PAGE_WIDTH - 0.1], [top, top], color="#cccccc", lw=0.8)
+        for cell, left in zip(row, itertools.accumulate(widths, initial=0), strict=False):
+            look = {"weight": "bold" if i == 0 else "normal", "size": 9, "linespacing": 1.25}
+            axes.text(left * PAGE_WIDTH + 0.15, top + height / 2, "\n".join(cell), va="center", **look)
+        top += height
+    return figure

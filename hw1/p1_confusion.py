@@ -32,7 +32,7 @@ if __name__ == "__main__":
 from torch import Tensor
 
 from common import classification, figures, items, metrics, results, setup, training
-from common.files import named
+from common.files import name_and_digest
 from hw1 import p1_models, p1_recipes
 from hw1.p1_data import P1_CLASSES
 
@@ -70,7 +70,7 @@ def main(args: argparse.Namespace) -> dict:
     train = training.train_command(runtime, "hw1/p1_train.py", "--model", "best")
     model, state = p1_models.load_trained(path, runtime, f"make it with: {train}")
     settings, validation = state["settings"], splits.validation
-    predicted = classification.grader(model, settings, runtime)(validation.images).max(1).indices
+    predicted = classification.make_predictor(model, settings, runtime)(validation.images).max(1).indices
     confusion, accuracy = metrics.confusion_matrix(predicted, validation.target, P1_CLASSES), metrics.accuracy(predicted, validation.target)
     share = confusion.diagonal() / confusion.sum(1).clamp(min=1)
     rows = [
@@ -88,7 +88,7 @@ def main(args: argparse.Namespace) -> dict:
         tables=[{"title": f"The {len(rows)} most confused pairs", "header": ["true", "predicted", "images", "of"], "rows": rows}],
         data=splits.describe(),
         settings=settings,
-        weights=named(path),
+        weights=name_and_digest(path),
         deviations=[],
     )
 

@@ -38,18 +38,18 @@ from hw1.p1_data import read_answers
 
 def main(args: argparse.Namespace) -> dict:
     """Write the csv; returns {"labels", "problems", "accuracy" if --answers are given}. Raises Incomplete if an image cannot be read."""
-    grading.refuse_other_file(args.out_csv, args.answers)
+    grading.check_own_csv(args.out_csv, args.answers)
     runtime = setup.start(args)
     answers = read_answers(args.answers) if args.answers else {}
     model, state = p1_models.load_trained(args.weights, runtime, "give a checkpoint of p1_train.py with --weights")
-    logits = classification.grader(model, state["settings"], runtime)
+    logits = classification.make_predictor(model, state["settings"], runtime)
     labels, problems = grading.write_labels(args.in_dir, args.out_csv, logits, CIFAR_SIZE)
     found = {"labels": labels, "problems": problems}
     if answers:
         found["accuracy"] = sum(answers.get(name) == label for name, label in labels.items()) / len(answers)
         missing = len(answers.keys() - labels.keys())
         print(f"accuracy {found['accuracy']:.4f} on {len(answers)} images" + f", {missing} of them without a label" * (missing > 0))
-    grading.refuse_unread(labels, problems, args.out_csv)
+    grading.raise_if_unread(labels, problems, args.out_csv)
     return found
 
 

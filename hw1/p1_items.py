@@ -7,7 +7,7 @@ import torch
 
 from common import classification, figures, items, metrics, results, setup, training
 from common.data import Labelled
-from hw1 import p1_models, p1_recipes, tracing
+from hw1 import diagram, p1_models, p1_recipes, reports, tracing
 from hw1.architecture import describe, stages
 
 LAYERS = {"small_cnn": ("group1", "group2", "fc"), "resnet18_mlp": ("fc",)}  # by network, the stages that its report states layer by layer
@@ -18,10 +18,10 @@ def write_ours(run: training.Run, model: str, validation: Labelled) -> dict:
     """Write run.json, p1.pth and the item of a network of ours, 'best' or 'scratch'; returns run.json's content."""
     content = results.write_run(run, p1_recipes.recipe(None, model))
     half, state = p1_models.load_trained(results.save_half(run.folder, "p1.pth", run.kept), run.runtime, "train again")
-    logits = classification.grader(half, state["settings"], run.runtime)(validation.images)
+    logits = classification.make_predictor(half, state["settings"], run.runtime)(validation.images)
     graders = metrics.accuracy(logits.max(1).indices, validation.target)
     settings = content["settings"]
-    item, title = items.get(f"hw1-p1 {model}"), training.start_in_words(settings)
+    item, title = items.get(f"hw1-p1 {model}"), reports.start_in_words(settings)
     reproduced = {"accuracy": run.kept["validation_accuracy"], "loss": run.kept["validation_loss"]}
     reproduced[f"accuracy of p1.pth (half precision, mean over {settings['views']} views)"] = graders
     results.write_result(
@@ -50,7 +50,7 @@ def write_accuracy(runtime: setup.Runtime, report: str, data: dict, changes: dic
     """Item 1.2 from the best runs of both models, as far as they have been trained on the same data."""
     item = items.get(f"{report} 1.2")
     folders = {model: p1_recipes.run_folder(runtime, report, model, data["name"], changes) for model in "AB"}
-    rows = results.model_rows(runtime, item.name, folders, data, numbers=())
+    rows = reports.model_rows(runtime, item.name, folders, data, numbers=())
     accuracy = {model: run["kept"]["validation_accuracy"] for model, run in rows.items()}
     results.write_result(
         runtime,
@@ -60,7 +60,7 @@ def write_accuracy(runtime: setup.Runtime, report: str, data: dict, changes: dic
         reproduced=accuracy,
         claims=[item.claim("b_beats_a", accuracy["B"] > accuracy["A"], **accuracy)] if len(rows) == 2 else [],
         data=data,
-        **results.model_fields(rows),
+        **reports.model_fields(rows),
     )
 
 
@@ -85,7 +85,7 @@ def curve_notes(settings: dict) -> dict[str, str]:
 def curves(run: dict, title: str):
     """A run's learning curve; its legend says in what the two losses differ."""
     notes = dict(zip(("train_loss", "validation_loss"), curve_notes(run["settings"]).values(), strict=False))
-    return results.curves({"": run["history"]}, ("loss", "accuracy"), title, notes)
+    return figures.learning_curves({"": run["history"]}, ("loss", "accuracy"), title, notes)
 
 
 def write_model_a(runtime: setup.Runtime, report: str, run: dict) -> None:
@@ -117,7 +117,7 @@ def write_model_b(runtime: setup.Runtime, report: str, run: dict) -> None:
         item.title,
         figures={
             "": curves(run, f"{report} model B"),
-            "-differences": figures.table(rows, header, [0.19, 0.36, 0.45], table["title"]),
+            "-differences": diagram.draw_table(rows, header, [0.19, 0.36, 0.45], table["title"]),
         },
         reported=item.reported,
         reproduced=setting_rows(item.reported, run) | {f"parameters {model}": made_of[model]["parameters"] for model in "AB"},

@@ -75,7 +75,7 @@ def build(name: str, weights: str = "none") -> nn.Module:
     if name in OWN:
         model, url = OWN[name](), None
     elif name in TIMM:
-        model, url = checkpoints.create(name, num_classes=P1_CLASSES), checkpoints.timm_url(name)
+        model, url = checkpoints.timm_model(name, num_classes=P1_CLASSES), checkpoints.timm_url(name)
     else:
         url = models.get_model_weights(TORCHVISION[name][0]).DEFAULT.url
         model = models.get_model(TORCHVISION[name][0])
@@ -87,7 +87,7 @@ def build(name: str, weights: str = "none") -> nn.Module:
     else:
         path = Path(weights)
         state = load_checkpoint_for_all(path, f"--weights takes none, default or a state dict of {name}")
-    load_backbone(model, checkpoints.in_timm_names(state, model, path), path)
+    load_backbone(model, checkpoints.to_timm_names(state, model, path), path)
     return model
 
 
@@ -139,7 +139,7 @@ def load_backbone(model: nn.Module, state: dict, path: Path) -> None:
     torchvision's DenseNet files write 'norm.1' for 'norm1'. Raises UsageError that names the first keys that do not match.
     """
     state = {re.sub(r"\.(norm|conv)\.([12])\.", r".\1\2.", key): value for key, value in state.get("model", state).items()}
-    checkpoints.load_but_head(model, state, head_name(model), path)
+    checkpoints.load_weights_except_head(model, state, head_name(model), path)
 
 
 def last_linear(model: nn.Module) -> nn.Linear:

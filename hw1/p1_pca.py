@@ -49,11 +49,11 @@ def pca(feats: torch.Tensor) -> tuple[torch.Tensor, list[float]]:
 def draw(points: torch.Tensor, shares: list[float], embedding: p1_embedding.Embedding, title: str):
     """One panel, the shares of the variance on its axes, the classes below."""
     figure, grid = figures.new_figure(height=7.5)
-    handles = figures.scatter_classes(grid[0, 0], points.numpy(), embedding.target.numpy(), P1_CLASSES)
+    handles = p1_embedding.scatter_classes(grid[0, 0], points.numpy(), embedding.target.numpy(), P1_CLASSES)
     for name, share, axis in zip(("first", "second"), shares, (grid[0, 0].xaxis, grid[0, 0].yaxis), strict=True):
         axis.set_label_text(f"{name} principal component ({share:.1%} of the variance)")
     grid[0, 0].set_title(title)
-    figures.class_legend(figure, handles)
+    p1_embedding.class_legend(figure, handles)
     return figure
 
 
@@ -61,7 +61,7 @@ def main(args: argparse.Namespace) -> dict:
     """Draw the figure and measure its claims; returns the result."""
     runtime, item, is_f23 = setup.start(args), items.get(f"{args.report} 1.5"), args.report == "f23"
     splits = p1_recipes.load_splits(args.data, args.report, "A", args.quick)
-    p1_embedding.refuse_few(splits.validation, p1_tsne.LEAST if is_f23 else LEAST)
+    p1_embedding.check_enough_images(splits.validation, p1_tsne.LEAST if is_f23 else LEAST)
     last = p1_embedding.checkpoints(runtime, args.report, splits.describe(), args.run)[-1]
     path = last.with_name("best.pth") if is_f23 else last
     embedding, settings = p1_embedding.embed(path, splits.validation, runtime)

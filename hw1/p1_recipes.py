@@ -9,9 +9,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from common import classification, setup, training
-from common.augment import NORMALISE, AutoAugment, Crop, Cutout, Flip, Pipeline, RandomErasing, Resize, Rotate
+from common.augment import NORMALISE, Crop, Cutout, Flip, Pipeline, Resize, Rotate
 from common.data import Splits
 from common.training import cosine, one_cycle
+from hw1 import reports
+from hw1.p1_augment import AutoAugment, RandomErasing
 from hw1.p1_data import P1_CLASSES, load_p1
 
 
@@ -30,7 +32,7 @@ class Recipe(classification.Recipe):
 
     `augment` runs on 32-px images before resizing; `small_share` of the epochs are trained at `small_size` px. `normalise` is a key of
     augment.NORMALISE. Depthwise convolutions are slower in bf16 on a CPU: `cpu_bf16` false leaves a CPU in fp32.
-    `views` is how many views of an image the graders' script takes the mean over: see classification.over_views.
+    `views` is how many views of an image the graders' script takes the mean over: see classification.tta_logits.
     """
 
     weight_decay: float = 1e-4
@@ -165,7 +167,7 @@ def recipe(report: str | None, model: str, quick: bool = False, changes: dict | 
 
     Raises UsageError if there is no such recipe.
     """
-    found = training.find_recipe(RECIPES, report, model)
+    found = reports.find_recipe(RECIPES, report, model)
     if quick:
         found = replace(found, image_size=32, **QUICK[found.network][1])
     return replace(found, **(changes or {}))

@@ -37,13 +37,13 @@ if __name__ == "__main__":
 from dataclasses import replace
 
 from common import classification, setup, training
-from common.feed import resident
+from common.data import preload
 from hw1 import p1_items, p1_models, p1_recipes
 
 
 def main(args: argparse.Namespace) -> dict:
     """Train one model and write its items; returns what run.json holds: the history, the kept epoch's numbers, settings, origin."""
-    changes = training.changes(args)
+    changes = training.overrides(args)
     recipe = p1_recipes.recipe(args.report, args.model, args.quick, changes)
     runtime = setup.start(args)
     if runtime.device.type == "cpu" and not recipe.cpu_bf16:
@@ -53,8 +53,8 @@ def main(args: argparse.Namespace) -> dict:
     weights = training.starting_weights(args.weights, recipe, args.quick)
     settings = training.run_settings(recipe, weights, splits.describe(), runtime)
     pipeline = classification.validation_pipeline(settings)
-    train_images = resident(splits.train, recipe.train_pipeline(0), runtime)
-    validation_images = resident(splits.validation, pipeline, runtime)
+    train_images = preload(splits.train, recipe.train_pipeline(0), runtime)
+    validation_images = preload(splits.validation, pipeline, runtime)
 
     model = runtime.place(p1_models.build(recipe.network, weights))
     optimiser = training.make_optimiser(model, recipe)

@@ -66,10 +66,10 @@ def draw(planes: list[torch.Tensor], embeddings: list[p1_embedding.Embedding], t
     """Three panels side by side, accuracy and loss in their titles, the classes below."""
     figure, grid = figures.new_figure(1, 3, height=4.8)
     for axes, points, embedding in zip(grid[0], planes, embeddings, strict=True):
-        handles = figures.scatter_classes(axes, points.numpy(), embedding.target.numpy(), P1_CLASSES)
+        handles = p1_embedding.scatter_classes(axes, points.numpy(), embedding.target.numpy(), P1_CLASSES)
         axes.set_title(panel_title(embedding))
     figure.suptitle(title)
-    figures.class_legend(figure, handles)
+    p1_embedding.class_legend(figure, handles)
     return figure
 
 
@@ -100,11 +100,11 @@ def main(args: argparse.Namespace) -> dict:
     runtime, item = setup.start(args), items.get(ITEMS[args.report])
     splits = p1_recipes.load_splits(args.data, args.report, "A", args.quick)
     target = splits.validation.target
-    p1_embedding.refuse_few(splits.validation, LEAST)
+    p1_embedding.check_enough_images(splits.validation, LEAST)
     paths = p1_embedding.checkpoints(runtime, args.report, splits.describe(), args.run)
     if len(paths) != len(STAGES):
         what = f"{paths[0].parent} keeps {len(paths)} epochs and the figure shows {len(STAGES)}"
-        raise setup.UsageError(f"{what}; train for three epochs or more")
+        raise cli.UsageError(f"{what}; train for three epochs or more")
     embeddings, settings = zip(*(p1_embedding.embed(path, splits.validation, runtime) for path in paths), strict=True)
     planes = [tsne(embedding.feats, args.seed) for embedding in embeddings]
     apart = [p1_embedding.separation(points, target) for points in planes]
@@ -117,7 +117,9 @@ def main(args: argparse.Namespace) -> dict:
         item.name,
         item.title,
         figures={"": draw(planes, embeddings, f"{args.report} model A, t-SNE of the second-last layer on validation")},
-        extras=figures.points({panel_title(each): points.numpy() for each, points in zip(embeddings, planes, strict=True)}, target.numpy()),
+        extras=p1_embedding.points_file(
+            {panel_title(each): points.numpy() for each, points in zip(embeddings, planes, strict=True)}, target.numpy()
+        ),
         reported=item.reported,
         reproduced=dict(zip(STAGES, numbers, strict=True)),
         claims=claims(item, planes, embeddings, apart),

@@ -30,7 +30,7 @@ import torch
 from torch import nn
 from torchvision.models.segmentation.deeplabv3 import ASPPConv
 
-from common import figures, items, results, setup
+from common import items, results, setup
 from hw1 import architecture, diagram, p2_models, p2_recipes, tracing
 from hw1.p2_data import SIZE
 from hw1.tracing import Record, trace
@@ -110,7 +110,7 @@ def main(args: argparse.Namespace) -> dict:
         second = {"tables": [table]} if model == "B" else {}
         drawn = {"": diagram.draw(stages[model], f"{args.report} model {model}, {networks[model]}")}
         if second:
-            drawn["-differences"] = figures.table(rows, table["header"], [0.24, 0.36, 0.40], table["title"])
+            drawn["-differences"] = diagram.draw_table(rows, table["header"], [0.24, 0.36, 0.40], table["title"])
         written[model] = results.write_result(
             runtime,
             item.name,

@@ -6,7 +6,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from common.augment import beside, sample, sample_points
+from common.augment import sample, sample_points, to_device_of
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ class Symmetries:
     def __call__(self, images: Tensor, u: Tensor) -> Tensor:
         which, out = (u[:, 0] * 8).long(), images.clone()
         for k in range(1, 8):
-            rows = beside((which == k).nonzero()[:, 0], images)
+            rows = to_device_of((which == k).nonzero()[:, 0], images)
             turned = images[rows].rot90(k % 4, (2, 3))
             out[rows] = turned.flip(-1) if k >= 4 else turned
         return out

@@ -15,9 +15,9 @@ import torch.nn.functional as F
 from torch import Tensor
 from tqdm import tqdm
 
+from common.cli import UsageError
 from common.data import locate, read_image
-from common.files import digest, image_files, refuse
-from common.setup import UsageError
+from common.files import digest, image_files, raise_if_any
 from hw1 import p2_masks, p2_synthetic
 
 LAYOUT = "hw1_data/p2_data"
@@ -82,7 +82,7 @@ def pairs(folder: Path) -> list[tuple[str, Path, Path]]:
     masks = {path.stem.removesuffix("_mask"): path for path in image_files(folder, (".png",))}
     problems = [f"{images[name].name} has no mask {name}_mask.png" for name in sorted(images.keys() - masks.keys())]
     problems += [f"{masks[name].name} has no image {name}_sat.jpg" for name in sorted(masks.keys() - images.keys())]
-    refuse(folder, problems)
+    raise_if_any(folder, problems)
     return [(name, images[name], masks[name]) for name in sorted(images)]
 
 
@@ -117,7 +117,7 @@ def load_tiles(found: list[tuple[str, Path, Path]], image_size: int, label_size:
         return ""
 
     folder = found[0][1].parent
-    refuse(folder, list(filter(None, in_threads(load, list(range(len(found))), f"decoding {folder.name}"))))
+    raise_if_any(folder, list(filter(None, in_threads(load, list(range(len(found))), f"decoding {folder.name}"))))
     return Tiles(images, labels, [name for name, _, _ in found])
 
 

@@ -18,9 +18,9 @@ import numpy as np
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 
-from common import cli
+from common import cli, files
 from common.cli import UsageError
-from common.files import image_files, refuse
+from common.files import image_files, raise_if_any
 from hw1.p2_masks import CLASSES, LABEL_OF_CODE, SCORED, read_codes
 
 CODES, RED = 8, 4  # bit codes 4R + 2G + B of a mask's pixels; red is the one that no class has
@@ -42,7 +42,7 @@ def by_stem(folder: Path) -> dict[str, Path]:
         stem = str(int(stem)) if stem.isascii() and stem.isdecimal() else stem
         if (first := stems.setdefault(stem, path)) != path:
             problems.append(f"{first.name} and {path.name} are two masks of one image")
-    refuse(folder, problems)
+    raise_if_any(folder, problems)
     return stems
 
 
@@ -108,7 +108,7 @@ def evaluate(labels: Path, predictions: Path) -> tuple[list[str], np.ndarray]:
     pairs = pair(labels, predictions)
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # Pillow decodes, and numpy counts, without Python's lock
         counts, odd, useless = zip(*pool.map(count_pixels, pairs), strict=True)
-    refuse(predictions, [words for words in useless if words])
+    raise_if_any(predictions, [words for words in useless if words])
     odd = [words for some in odd for words in some]
     for words in odd[:3]:
         warn(words)
@@ -149,7 +149,7 @@ def print_table(names: list[str], ious: list[list[float]]) -> None:
 def main(args: argparse.Namespace) -> dict:
     """Print the scores; returns {"mean_iou", "iou": {class: IoU or nan}, "images": {name: the same for one image}}."""
     if args.json:
-        cli.writable_file(args.json, "--json")
+        files.check_writable(args.json, "--json")
     names, confusions = evaluate(args.labels, args.pred)
     iou, each = scored_iou(confusions.sum(0)), [scored_iou(confusion) for confusion in confusions]
     print_scores(iou)
@@ -157,7 +157,7 @@ def main(args: argparse.Namespace) -> dict:
         print_table(names, each)
     found = as_json(iou) | {"images": {name: as_json(one) for name, one in zip(names, each, strict=True)}}
     if args.json:
-        with cli.replacing(args.json) as temporary:
+        with files.atomic_write(args.json) as temporary:
             temporary.write_text(json.dumps(without_nan(found), indent=1, allow_nan=False) + "\n", encoding="utf-8")
     return found
 

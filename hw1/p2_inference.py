@@ -43,9 +43,9 @@ from torchvision.io import encode_png
 from tqdm import tqdm
 
 from common import grading, setup
+from common.cli import UsageError
 from common.data import LARGE_PIXELS, pixel_count, read_image
-from common.files import image_files
-from common.setup import UsageError
+from common.files import atomic_write, image_files, signed_png
 from hw1 import p2_models
 from hw1.p2_classes import coloured
 from hw1.p2_data import SIZE, shrink_image
@@ -103,13 +103,13 @@ def output_path(image: Path, out_dir: Path, names: str) -> Path:
 
 def plan(in_dir: Path, out_dir: Path, names: str) -> dict[Path, Path]:
     """The mask's path for each image. Raises UsageError if there are no images, or a mask would take the place of what we did not write."""
-    grading.refuse_same_folder(in_dir, out_dir)
+    grading.check_folders_differ(in_dir, out_dir)
     files, taken = {}, {}
     for path in image_files(in_dir, (".jpg", ".jpeg")):
         mask = files[path] = output_path(path, out_dir, names)
         if (first := taken.setdefault(mask.name, path)) != path:
             raise UsageError(f"{in_dir}: {first.name} and {path.name} would both become {mask.name}; rename one")
-    grading.refuse_others_pictures(out_dir, list(files.values()))
+    grading.check_own_pictures(out_dir, list(files.values()))
     return files
 
 
@@ -144,8 +144,8 @@ def batches_of_one_size(images: Iterator[tuple[Path, Tensor]]) -> Iterator[tuple
 
 def write_mask(path: Path, labels: Tensor) -> None:
     """The PNG, whole or not at all."""
-    with cli.replacing(path) as temporary:
-        temporary.write_bytes(cli.signed_png(encode_png(coloured(labels), compression_level=1).numpy().tobytes()))
+    with atomic_write(path) as temporary:
+        temporary.write_bytes(signed_png(encode_png(coloured(labels), compression_level=1).numpy().tobytes()))
 
 
 def segment(files: dict[Path, Path], model: nn.Module, scale: float, runtime: setup.Runtime, tta: bool) -> list[str]:
@@ -191,7 +191,7 @@ def main(args: argparse.Namespace) -> dict:
     for problem in problems:
         print(problem, file=sys.stderr)
     if problems:
-        raise setup.Incomplete(f"{len(problems)} of {len(files)} images could not be read; the other masks are in {args.out_dir}")
+        raise cli.Incomplete(f"{len(problems)} of {len(files)} images could not be read; the other masks are in {args.out_dir}")
     return {"masks": list(files.values()), "problems": problems}
 
 

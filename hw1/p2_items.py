@@ -1,7 +1,7 @@
 """What a training of hw1 problem 2 leaves behind: the item with both models' mIoU (2.3, in f23 3.3), and our own models'."""
 
-from common import items, results, setup, training
-from hw1 import p2_models, p2_recipes
+from common import figures, items, results, setup, training
+from hw1 import p2_models, p2_recipes, reports
 from hw1.p2_classes import CLASSES, SCORED
 from hw1.p2_data import Tiles
 
@@ -11,13 +11,13 @@ def write_ours(run: training.Run, model: str, validation: Tiles) -> dict:
     written = results.write_run(run, p2_recipes.recipe(None, model))
     half, _ = p2_models.load_trained(results.save_half(run.folder, "p2.pth", run.kept), run.runtime, "train again")
     plain, turned = (p2_models.evaluate(half, validation, run.runtime, turns) for turns in (False, True))
-    item, title = items.get(f"hw1-p2 {model}"), training.start_in_words(written["settings"])
+    item, title = items.get(f"hw1-p2 {model}"), reports.start_in_words(written["settings"])
     setup.from_rank_zero(
         lambda: results.write_result(
             run.runtime,
             item.name,
             title,
-            figures={"": results.curves({"": run.history}, ("loss", "miou"), title)},
+            figures={"": figures.learning_curves({"": run.history}, ("loss", "miou"), title)},
             reported=item.reported,
             reproduced={
                 "mIoU": run.kept["validation_miou"],
@@ -38,7 +38,7 @@ def write_miou(run: training.Run, report: str, model: str, changed: dict) -> dic
     written = results.write_run(run, p2_recipes.recipe(report, model))
     item, data = items.get(p2_recipes.item(report, 3)), written["settings"]["data"]
     folders = {model: p2_recipes.run_folder(run.runtime, report, model, data["name"], changed) for model in "AB"}
-    both = results.model_rows(run.runtime, item.name, folders, data, numbers=("loss", "miou"))
+    both = reports.model_rows(run.runtime, item.name, folders, data, numbers=("loss", "miou"))
     kept = {model: row["kept"] for model, row in both.items()}
     miou = {model: epoch["validation_miou"] for model, epoch in kept.items()}
     histories = {model: row["history"] for model, row in both.items()}
@@ -46,13 +46,13 @@ def write_miou(run: training.Run, report: str, model: str, changed: dict) -> dic
         run.runtime,
         item.name,
         item.title,
-        figures={"": results.curves(histories, ("loss", "miou"), f"{item.name}: models A and B")},
+        figures={"": figures.learning_curves(histories, ("loss", "miou"), f"{item.name}: models A and B")},
         reported=item.reported,
         reproduced=miou,
         claims=[item.claim("b_beats_a", miou["B"] > miou["A"], **miou)] if len(both) == 2 else [],
         tables=[iou_table(kept)],
         data=data,
-        **results.model_fields(both),
+        **reports.model_fields(both),
     )
     return written
 

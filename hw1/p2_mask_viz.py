@@ -44,6 +44,9 @@ if __name__ == "__main__":
         cli.run(lambda args: p2_masks.draw_overlay(args.image, args.mask, args.out), ARGS)
         sys.exit()
 
+import io
+import json
+
 import numpy as np
 import torch
 from matplotlib.patches import Patch
@@ -51,10 +54,10 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 
 from common import figures, items, results, setup, training
+from common.cli import UsageError
 from common.data import locate
 from common.files import listed_files
-from common.setup import UsageError
-from hw1 import p2_models, p2_recipes, p2_synthetic
+from hw1 import p2_models, p2_recipes, p2_synthetic, reports
 from hw1.p2_data import LAYOUT, SIZE, data_digest, load_some, shrink_image
 from hw1.p2_masks import CLASSES, COLOURS, overlay
 
@@ -108,7 +111,7 @@ def load_stages(folder: Path, ends_kept: bool, runtime: setup.Runtime, command: 
     stages = []
     for path in listed_files(folder / "run.json", run["checkpoints"] + ["best.pth"] * ends_kept, folder):
         model, state = p2_models.load_trained(path, runtime, f"make it with: {command}")
-        training.refuse_other_run(path, state, run)
+        reports.check_same_run(path, state, run)
         stages.append((state["history"][-1], model))
     if ends_kept:
         *others, kept = stages
@@ -121,6 +124,26 @@ def predict(model: torch.nn.Module, image: Tensor, runtime: setup.Runtime) -> np
     """Labels, uint8 (512, 512), of one image, uint8 (3, S, S)."""
     logits = p2_models.logits_at(model, image[None].to(runtime.device), (SIZE, SIZE))
     return logits.max(1).indices[0].to(torch.uint8).cpu().numpy()
+
+
+STRIP = 320  # pixels: height and width of a picture in a strip of stages
+
+
+def stages_files(words: list[str], tiles: dict[str, list[np.ndarray]]) -> dict[str, bytes]:
+    """Photographs and what a network made of each at several stages, so that the results page can wipe one across the other.
+
+    `tiles` are uint8 pictures (H, W, 3) by name, the photograph first, then one for each of `words`. Files for results.write_result by
+    their suffixes: a JSON, and for each tile a strip of its pictures beside one another.
+    """
+    content = {"stages": words, "tiles": list(tiles), "size": [STRIP, STRIP]}
+    files = {"-stages.json": json.dumps(content).encode()}
+    for name, pictures in tiles.items():
+        strip, file = Image.new("RGB", (STRIP * len(pictures), STRIP)), io.BytesIO()
+        for place, picture in enumerate(pictures):
+            strip.paste(Image.fromarray(picture).resize((STRIP, STRIP), Image.Resampling.BOX), (STRIP * place, 0))
+        strip.save(file, "JPEG", quality=85)
+        files[f"-{name}-strip.jpg"] = file.getvalue()
+    return files
 
 
 def main(args: argparse.Namespace) -> dict:
@@ -154,7 +177,7 @@ def main(args: argparse.Namespace) -> dict:
         item.name,
         f"masks of {', '.join(tiles.names)} at {len(stages)} stages of model {args.model}" + ", the final one the kept model" * ends_kept,
         figures=drawn | {f"{suffix}.gif": figures.gif(frames) for suffix, frames in moving.items()},
-        extras=figures.stages(captions, wiped),
+        extras=stages_files(captions, wiped),
         reported=item.reported,
         reproduced=miou | {"epochs": [numbers["epoch"] for numbers, _ in stages]},
         missing=dict.fromkeys(lacking, f"the kept model is of epoch {stages[-1][0]['epoch']} already"),

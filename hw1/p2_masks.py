@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from common.cli import UsageError, replacing
+from common.cli import UsageError
+from common.files import atomic_write
 
 CLASSES = ("urban", "agriculture", "rangeland", "forest", "water", "barren", "unknown")
 COLOURS = np.array([(0, 255, 255), (255, 255, 0), (255, 0, 255), (0, 255, 0), (0, 0, 255), (255, 255, 255), (0, 0, 0)], np.uint8)
@@ -90,7 +91,7 @@ def draw_overlay(image: Path, mask: Path, out: Path) -> Path:
     if pixels.shape[:2] != labels.shape:
         raise UsageError(f"{image} has {pixels.shape[1]}x{pixels.shape[0]} pixels, {mask} {labels.shape[1]}x{labels.shape[0]}")
     path = out / f"{image.stem}_overlay.png"
-    with replacing(path) as temporary:
+    with atomic_write(path) as temporary:
         Image.fromarray(overlay(pixels, labels)).save(temporary, "PNG")
     print(f"wrote {path}")
     return path

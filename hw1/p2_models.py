@@ -19,8 +19,8 @@ from torchvision.ops import FeaturePyramidNetwork
 from common import checkpoints, setup
 from common.augment import Normalise
 from common.checkpoints import load_checkpoint_for_all, load_weights
-from common.data import shares
-from common.metrics import class_iou, confusion_matrix
+from common.data import evaluation_indices
+from common.metrics import confusion_matrix
 from hw1.p2_classes import CLASSES, SCORED, UNKNOWN
 from hw1.p2_data import Tiles
 
@@ -106,7 +106,7 @@ class EfficientNetFPN(SemanticFPN):
 
     def __init__(self, backbone: str, outputs: int = OUTPUTS):
         super().__init__()
-        self.backbone = checkpoints.create(backbone, features_only=True, out_indices=(1, 2, 3, 4))
+        self.backbone = checkpoints.timm_model(backbone, features_only=True, out_indices=(1, 2, 3, 4))
         self.add_decoder(self.backbone.feature_info.channels(), outputs)
         # All networks here get images normalised by ImageNet's mean and std; these published weights were trained on (x / 255 - 0.5) / 0.5.
         mean, std = (torch.tensor(values)[:, None, None] for values in (NORMALISE.mean, NORMALISE.std))
@@ -174,7 +174,7 @@ def load_start(model: nn.Module, name: str, state: dict, path: Path) -> None:
     """
     own, (rename, head, ignored), state = model.state_dict(), START[name], state.get("model", state)
     if name in TIMM:
-        state = checkpoints.in_timm_names(state, checkpoints.create(TIMM[name]), path)
+        state = checkpoints.to_timm_names(state, checkpoints.timm_model(TIMM[name]), path)
     state = {rename(key): value for key, value in state.items() if not key.startswith(ignored)}
     fits = {
         key: value
@@ -245,12 +245,19 @@ def evaluate(model: nn.Module, tiles: Tiles, runtime: setup.Runtime, turns: bool
     model.eval()
     setup.synchronise_buffers(model)
     loss, confusion = 0.0, torch.zeros(OUTPUTS, OUTPUTS, dtype=torch.int64, device=runtime.device)
-    for index in shares(len(tiles), 4):
+    for index in evaluation_indices(len(tiles), 4):
         target = runtime.send(tiles.labels[index]).long()
         logits = logits_at(model, runtime.send(tiles.images[index]), tuple(target.shape[1:]), turns)
         loss += F.cross_entropy(logits, target, ignore_index=UNKNOWN, reduction="sum").double() / target[0].numel()
         confusion += confusion_matrix(logits.max(1).indices, target, OUTPUTS)
-    loss, *counts = setup.total(loss, *confusion.flatten())
+    loss, *counts = setup.sum_over_processes(loss, *confusion.flatten())
     iou = class_iou(torch.tensor(counts).view(OUTPUTS, OUTPUTS))[:SCORED]
     named = {f"iou_{name}": value for name, value in zip(CLASSES, iou.tolist(), strict=False) if value == value}
     return {"validation_loss": loss / len(tiles), "validation_miou": iou.nanmean().item(), **named}
+
+
+def class_iou(confusion: Tensor) -> Tensor:
+    """Intersection over union of each class, float64 (classes,), from counts (classes, classes); nan for a class absent from both sides."""
+    confusion = confusion.double()
+    hits = confusion.diagonal()
+    return hits / (confusion.sum(0) + confusion.sum(1) - hits)

@@ -13,6 +13,7 @@ from torch import nn
 from common import setup, training
 from common.augment import ColorJitter, Normalise, Pipeline, Resize
 from common.training import Schedule, cosine, one_cycle
+from hw1 import reports
 from hw1.p2_augment import Symmetries, Zoom
 from hw1.p2_data import SIZE
 
@@ -132,7 +133,7 @@ def recipe(report: str | None, model: str, quick: bool = False, changes: dict | 
 
     Raises UsageError if there is no such recipe.
     """
-    found = training.find_recipe(RECIPES, report, model)
+    found = reports.find_recipe(RECIPES, report, model)
     if quick:
         found = replace(found, **QUICK[found.network][1])
     return replace(found, **(changes or {}))

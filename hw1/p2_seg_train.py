@@ -40,7 +40,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from common import classification, setup, training
-from common.augment import Pipeline, beside
+from common.augment import Pipeline, to_device_of
 from common.data import batches
 from hw1 import p2_items, p2_models, p2_recipes
 from hw1.p2_classes import CLASSES, SCORED, UNKNOWN
@@ -79,7 +79,7 @@ def train_epoch(model, optimiser, tiles: Tiles, recipe: Recipe, runtime: setup.R
     for step, (index, u, share) in enumerate(tqdm(walk, f"epoch {epoch + 1}", steps, leave=False, disable=setup.rank() > 0 or None)):
         lr = recipe.lr * recipe.schedule(epoch + step / steps, recipe.epochs)
         training.set_lr(optimiser, lr)
-        chosen = beside(index, tiles.images)
+        chosen = to_device_of(index, tiles.images)
         both = torch.cat([tiles.images[chosen], tiles.labels[chosen, None]], 1)
         both = together(both, u[:, : together.draws])
         images, target = alone(both[:, :3], u[:, together.draws :]), shrink_labels(both[:, 3], size).long()
@@ -88,16 +88,16 @@ def train_epoch(model, optimiser, tiles: Tiles, recipe: Recipe, runtime: setup.R
         optimiser.zero_grad(set_to_none=True)
         (loss * share).backward()
         optimiser.step()
-        loss = loss.detach()  # see graphs.Graphed
+        loss = loss.detach()  # see speed.CudaGraphs
         loss_sum += loss * len(index)
         count += len(index)
-    loss_sum, count = setup.total(loss_sum, count)
+    loss_sum, count = setup.sum_over_processes(loss_sum, count)
     return {"lr": lr, "train_loss": loss_sum / count}
 
 
 def main(args: argparse.Namespace) -> dict:
     """Train one model and write its items; returns what run.json holds: the history, the kept epoch's numbers, settings, origin."""
-    changed = training.changes(args)
+    changed = training.overrides(args)
     recipe = p2_recipes.recipe(args.report, args.model, args.quick, changed)
     runtime = setup.start(args)
     weights = training.starting_weights(args.weights, recipe, args.quick)

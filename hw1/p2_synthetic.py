@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torchvision.io import encode_jpeg, encode_png
 from tqdm import tqdm
 
-from common.synthetic import whole_folder
+from common.files import atomic_folder
 from hw1.p2_classes import SCORED, UNKNOWN, coloured
 
 SIDE = 512
@@ -29,7 +29,7 @@ def draw_p2(folder: Path, train: int = 120, validation: int = 30, seed: int = 0)
 
     The same arguments give the same files. Raises UsageError if `folder` cannot be written.
     """
-    with whole_folder(folder) as temporary:
+    with atomic_folder(folder) as temporary:
         for split, count in (("train", train), ("validation", validation)):
             (temporary / split).mkdir()
             draw = functools.partial(draw_pair, temporary / split, [seed, split == "validation"])

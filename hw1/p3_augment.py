@@ -7,7 +7,7 @@ from typing import ClassVar
 from torch import Tensor
 from torchvision.transforms import functional as vision
 
-from common.augment import beside, on_cpu
+from common.augment import on_cpu, to_device_of
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,6 @@ class Sometimes:
     def __call__(self, images: Tensor, u: Tensor) -> Tensor:
         if not len(rows := (u[:, 0] < self.p).nonzero()[:, 0]):
             return images
-        images, chosen = images.clone(), beside(rows, images)
+        images, chosen = images.clone(), to_device_of(rows, images)
         images[chosen] = self.operation(images[chosen], u[rows, 1:])
         return images

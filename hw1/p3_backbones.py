@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from common import checkpoints, results, setup, training
+from common import checkpoints, cli, results, setup, training
 from hw1 import p3_data, p3_models, p3_recipes
 from hw1.p3_recipes import Choice
 
@@ -31,17 +31,17 @@ def file_of(setting: str, choice: Choice, runtime: setup.Runtime) -> Path | None
     words += [word for name, value in options.items() if value is not None for word in (name, str(value))]
     remedy = f"make it with {training.train_command(first, *words)}, or name a file with --{kind}"
     if not path.is_file():
-        raise setup.UsageError(f"no backbone {path} for setting {setting}; {remedy}")
+        raise cli.UsageError(f"no backbone {path} for setting {setting}; {remedy}")
     made_of = results.read_json(path.with_name("backbone.json")).get("settings", {}).get("data", {}).get("digest of the unlabelled")
     if not given and made_of not in (None, p3_data.unlabelled_digest(source)):
-        raise setup.UsageError(f"{path} was pre-trained on other images than {source.folder} holds; {remedy}")
+        raise cli.UsageError(f"{path} was pre-trained on other images than {source.folder} holds; {remedy}")
     return path
 
 
 @setup.on_rank_zero
 def is_there(setting: str, choice: Choice, runtime: setup.Runtime) -> bool:
     """Whether the setting's backbone is there, or it needs none."""
-    with contextlib.suppress(setup.UsageError):
+    with contextlib.suppress(cli.UsageError):
         file_of(setting, choice, runtime)
         return True
     return False

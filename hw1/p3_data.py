@@ -13,12 +13,14 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
+from torchvision.transforms.functional import center_crop, resize
 
-from common.data import CIFAR_SIZE, Labelled, Splits, decode_folder, fitted, load_annotations, locate, read_image
-from common.files import digest, file_digest, image_files, listed_files, read_csv, refuse, system_name, whole_number
-from common.setup import ROOT, UsageError, from_rank_zero, log, on_rank_zero
+from common.cli import ROOT, UsageError
+from common.data import CIFAR_SIZE, LARGE_PIXELS, Labelled, Splits, decode_folder, load_annotations, locate, per_channel, read_image
+from common.files import digest, file_digest, filesystem_name, image_files, listed_files, raise_if_any
+from common.setup import from_rank_zero, log, on_rank_zero
 from hw1 import p3_synthetic
-from hw1.p1_data import load_p1
+from hw1.p1_data import load_p1, parse_integer, read_csv
 
 LAYOUT = "hw1_data/p3_data"
 CIFAR, P1 = "hw2_data/p2_data", "hw1_data/p1_data"
@@ -74,7 +76,7 @@ def load_unlabelled(source: Source, size: int) -> Tensor:
     files = unlabelled_files(source)
     if source.name == STAND_INS:
         return decode_folder(files, CIFAR_SIZE)
-    return decode_folder(files, min(own_side(files) or size, size), fit=fitted)
+    return decode_folder(files, min(own_side(files) or size, size), resize_and_crop)
 
 
 def own_side(files: list[Path]) -> int | None:
@@ -143,7 +145,7 @@ def read_excluded(path: Path | None) -> set[str]:
             rows = csv.DictReader(file)
             if "filename" not in (rows.fieldnames or ()):
                 raise ValueError("no such column")
-            return {system_name(row["filename"]) for row in rows if row["filename"]}
+            return {filesystem_name(row["filename"]) for row in rows if row["filename"]}
     except (OSError, ValueError, csv.Error) as error:
         raise UsageError(f"--exclude {path} cannot be read as a csv with the column filename ({error})") from None
 
@@ -159,11 +161,11 @@ def read_rows(path: Path, folder: Path, needed: tuple[str, ...] = ("filename", "
     rows = read_csv(path, needed)
     files = listed_files(path, [row["filename"] for row in rows], folder)
     ids = Counter(row.get("id") for row in rows)
-    refuse(path, [f"id {number} comes {count} times" for number, count in ids.items() if number and count > 1])
+    raise_if_any(path, [f"id {number} comes {count} times" for number, count in ids.items() if number and count > 1])
     for row, file in zip(rows, files, strict=True):
         row["filename"] = file.name
         label = row.get("label") or ""
-        row["label"] = label if (number := whole_number(label)) is None else str(number)
+        row["label"] = label if (number := parse_integer(label)) is None else str(number)
     return rows
 
 
@@ -175,7 +177,7 @@ def class_names(path: Path, rows: list[dict[str, str]]) -> list[str]:
     names = {row["label"] for row in rows}
     whole = {name for name in names if name.isdecimal()}
     if len(whole) > len(names) / 2:
-        refuse(
+        raise_if_any(
             path, [f"{row['filename']} has label {row['label'] or 'missing'}, no whole number" for row in rows if row["label"] not in whole]
         )
     if len(names) < 2:
@@ -186,6 +188,14 @@ def class_names(path: Path, rows: list[dict[str, str]]) -> list[str]:
 def labelled(path: Path, rows: list[dict[str, str]], folder: Path, classes: list[str], size: int) -> Labelled:
     """The images of a csv's rows. Raises UsageError that names the rows of other labels than `classes`."""
     number = {name: i for i, name in enumerate(classes)}
-    refuse(path, [f"{row['filename']} has label {row['label'] or 'missing'}, unknown" for row in rows if row["label"] not in number])
+    raise_if_any(path, [f"{row['filename']} has label {row['label'] or 'missing'}, unknown" for row in rows if row["label"] not in number])
     names, target = [row["filename"] for row in rows], torch.tensor([number[row["label"]] for row in rows])
-    return Labelled(decode_folder([folder / name for name in names], size, fit=fitted), target, names)
+    return Labelled(decode_folder([folder / name for name in names], size, resize_and_crop), target, names)
+
+
+def resize_and_crop(image: Tensor, size: int) -> Tensor:
+    """The shorter side resized to `size`, and the middle cut out: (3, H, W) to (3, size, size)."""
+    short, long = sorted(image.shape[1:])
+    if size * size * long // short > LARGE_PIXELS:  # a thin strip, which grows in both directions: only its middle is resized
+        image = center_crop(image, [min(side, 4 * short) for side in image.shape[1:]])
+    return center_crop(per_channel(image, lambda part: resize(part, size, antialias=True)), [size])

@@ -30,8 +30,8 @@ if __name__ == "__main__":
 
 from common import checkpoints, classification, grading, setup
 from common.augment import Normalise, Pipeline
-from common.data import fitted
 from hw1 import p3_data, p3_models
+from hw1.p3_data import resize_and_crop
 
 WEIGHTS = ("f23-2.2-C/p3.pth", "f23-2.2-C-stand-ins/p3.pth")  # of the course's data, or of the stand-ins
 REMEDY = "make it with p3_ssl_pretrain.py and p3_ssl_finetune.py --setting C, or name one with --weights"
@@ -45,10 +45,10 @@ def build(settings: dict) -> p3_models.Transferred:
 
 def main(args: argparse.Namespace) -> dict[str, str]:
     """Write the csv; returns the labels by file name. Raises Incomplete if an image cannot be read."""
-    grading.refuse_other_file(args.out_csv, args.images_csv)
+    grading.check_own_csv(args.out_csv, args.images_csv)
     runtime, rows = setup.start(args), p3_data.read_rows(args.images_csv, args.in_dir, ("filename",))
     model, state = checkpoints.load_trained(
-        args.weights or checkpoints.first_trained(*WEIGHTS), build, p3_models.names(), "hw1/p3_ssl_finetune.py", runtime, REMEDY
+        args.weights or checkpoints.first_existing(*WEIGHTS), build, p3_models.names(), "hw1/p3_ssl_finetune.py", runtime, REMEDY
     )
     size, classes = state["settings"]["image_size"], state["settings"]["classes"]
     files = [args.in_dir / row["filename"] for row in rows]
@@ -56,13 +56,13 @@ def main(args: argparse.Namespace) -> dict[str, str]:
     def predict(images):
         return classification.predict(model, images, Pipeline(Normalise()), runtime, views=1)
 
-    numbers, problems = grading.classify(files, predict, size, fitted)
+    numbers, problems = grading.classify(files, predict, size, resize_and_crop)
     labels = {name: classes[number] for name, number in numbers.items()}
     found = [(row.get("id", number), row["filename"], labels.get(row["filename"])) for number, row in enumerate(rows)]
     grading.write_csv(args.out_csv, [p3_data.COLUMNS, *(row for row in found if row[2] is not None)])
     for problem in problems:
         print(problem, file=sys.stderr)
-    grading.refuse_unread(labels, problems, args.out_csv)
+    grading.raise_if_unread(labels, problems, args.out_csv)
     return labels
 
 

@@ -9,7 +9,8 @@ from torchvision import models
 
 from common.augment import Normalise, Pipeline
 from common.checkpoints import load_weights
-from common.setup import Runtime, UsageError, shared
+from common.cli import UsageError
+from common.setup import Runtime, distributed_map
 from hw1.p1_models import head_name, last_linear
 
 SMALL = 64  # pixels: up to here a ResNet's stem is a 3x3 convolution of stride 1
@@ -111,4 +112,4 @@ def features(backbone: nn.Module, images: Tensor, runtime: Runtime) -> Tensor:
     """The backbone's output for images (N, 3, H, W) of 0 to 255, in evaluation mode: (N, dim) on the CPU; the processes share the work."""
     backbone.eval()
     normalise = Pipeline(Normalise())
-    return torch.cat(shared(lambda some: backbone(normalise(some.to(runtime.device), torch.empty(0, 0))).cpu(), images.split(250)))
+    return torch.cat(distributed_map(lambda some: backbone(normalise(some.to(runtime.device), torch.empty(0, 0))).cpu(), images.split(250)))

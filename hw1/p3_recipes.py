@@ -15,7 +15,7 @@ classes are learnt as well without pre-training.
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from common import classification, setup, training
+from common import classification, cli, setup, training
 from common.augment import ColorJitter, Crop, Flip, GaussianBlur, Normalise, Pipeline, Resize, ResizedCrop, Rotate
 from common.training import one_cycle
 from hw1 import p3_data
@@ -104,7 +104,7 @@ def adapt(recipe: Recipe, choice: Choice, quick: bool) -> Recipe:
     """
     data, size = choice.source.name, choice.changes.get("image_size")
     if data == p3_data.STAND_INS and size not in (None, SMALL["image_size"]):
-        raise setup.UsageError(f"--image-size {size}: the stand-ins' images have {SMALL['image_size']} pixels; leave it out")
+        raise cli.UsageError(f"--image-size {size}: the stand-ins' images have {SMALL['image_size']} pixels; leave it out")
     course = data == "p3_data" and not quick
     small = {} if course else SMALL | (QUICK[recipe] | {"network": "small"} if quick else STAND_INS[recipe])
     chosen = {"network": choice.backbone} if choice.backbone else {}

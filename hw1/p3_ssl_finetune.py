@@ -43,9 +43,8 @@ from torch import nn
 
 from common import classification, figures, results, setup, training
 from common.augment import Normalise, Pipeline
-from common.data import Labelled, Splits
-from common.feed import resident
-from hw1 import p3_backbones, p3_data, p3_models, p3_recipes
+from common.data import Labelled, Splits, preload
+from hw1 import p3_backbones, p3_data, p3_models, p3_recipes, reports
 from hw1.p3_recipes import CLASSIFIER, FINETUNE, Choice
 
 RECIPES = dict.fromkeys("ABC", FINETUNE) | dict.fromkeys("DE", CLASSIFIER)
@@ -79,7 +78,7 @@ def wanted(asked: str, choice: Choice, quick: bool) -> list[str]:
     if not quick or choice.files.get("sl") or p3_data.has_labels(choice.source):
         return names
     if not (kept := [name for name in names if p3_backbones.KINDS[name] != "sl"]):
-        raise setup.UsageError(f"--setting {asked} --quick: no labels to train a backbone with; name one with --sl")
+        raise cli.UsageError(f"--setting {asked} --quick: no labels to train a backbone with; name one with --sl")
     setup.log("settings B and D are left out: these images have no labels to train the quick form's supervised backbone with")
     return kept
 
@@ -165,24 +164,19 @@ def draw(rows: dict[str, dict]):
     return figure
 
 
-def table(rows: dict[str, dict], weights: dict[str, str]) -> dict:
-    """Training and validation accuracy with the spread over the seeds, and the weights that a setting began from."""
+@setup.on_rank_zero
+def write(found: dict[str, dict], splits: Splits, classes: list[str], runtime: setup.Runtime) -> dict:
+    """The item: of each setting the best run, of those in the rows `found` and those that the item has had."""
+    kept = reports.best_rows(runtime, ITEM.name, splits.describe(), found)
+    kept = {name: one | {"weights": p3_backbones.in_words(name, one["settings"].get("backbone", {}))} for name, one in kept.items()}
+    rows = {name: one["accuracy"] for name, one in kept.items()}
     header = ["setting", "reported", "validation", "standard deviation", "training", "started from"]
     cells = []
     for name, row in rows.items():
         spread = f"{row['validation sd']:.4f}" if "validation sd" in row else "one run"
         numbers = [f"{ITEM.reported[name]:.4f}", f"{row['validation']:.4f}", spread, f"{row['train']:.4f}"]
-        cells.append([ITEM.words[name], *numbers, weights[name]])
+        cells.append([ITEM.words[name], *numbers, kept[name]["weights"]])
     title = "Accuracy, mean over the seeds of the fine-tuning; one pre-training of each kind"
-    return {"title": title, "header": header, "rows": cells}
-
-
-@setup.on_rank_zero
-def write(found: dict[str, dict], splits: Splits, classes: list[str], runtime: setup.Runtime) -> dict:
-    """The item: of each setting the best run, of those in the rows `found` and those that the item has had."""
-    kept = results.best_rows(runtime, ITEM.name, splits.describe(), found)
-    kept = {name: one | {"weights": p3_backbones.in_words(name, one["settings"].get("backbone", {}))} for name, one in kept.items()}
-    rows = {name: one["accuracy"] for name, one in kept.items()}
     byol = next((one["settings"]["backbone"] for name, one in kept.items() if p3_backbones.KINDS[name] == "ssl"), {})
     return results.write_result(
         runtime,
@@ -192,18 +186,18 @@ def write(found: dict[str, dict], splits: Splits, classes: list[str], runtime: s
         reported={name: ITEM.reported[name] for name in rows},
         reproduced={name: row["validation"] for name, row in rows.items()},
         claims=claims(rows, byol.get("after the last epoch", {})),
-        tables=[table(rows, {name: one["weights"] for name, one in kept.items()})],
+        tables=[{"title": title, "header": header, "rows": cells}],
         data=splits.describe(),
         weights="; ".join(f"{name}: {one['weights']}" for name, one in kept.items()),
         settings={name: one["settings"] for name, one in kept.items()} | {"classes": classes},
-        **results.row_fields(kept),
+        **reports.row_fields(kept),
     )
 
 
 def main(args: argparse.Namespace) -> dict:
     """Train the settings for every seed and write the item, of all settings trained so far; returns the result."""
     runtime = setup.start(args)
-    choice = Choice(p3_data.find(args.data, args.data_dir), args.backbone, training.changes(args), {"sl": args.sl, "ssl": args.ssl})
+    choice = Choice(p3_data.find(args.data, args.data_dir), args.backbone, training.overrides(args), {"sl": args.sl, "ssl": args.ssl})
     recipe = p3_recipes.adapt(FINETUNE, choice, runtime.quick)
     splits, classes = p3_data.load_target(choice.source, recipe.image_size)
     splits = splits.first_per_class(*p3_recipes.QUICK_LABELLED) if runtime.quick else splits
@@ -216,14 +210,14 @@ def main(args: argparse.Namespace) -> dict:
         setup.log(f"setting {name}, seed {once.seed}:")
         transfer = plan(name, choice, splits, classes, once)
         setup.writable_folder(transfer.folder)
-        if results.ended(transfer.folder, transfer.settings, once.resume):
+        if results.finished_history(transfer.folder, transfer.settings, once.resume):
             setup.log(f"  has ended: {transfer.folder}")
             continue
 
         setup.seed_everything(once.seed)
         recipe = transfer.recipe
         model, seen, pipeline = prepare(transfer.backbone, recipe, splits, len(classes), once)
-        train_images, validation_images = resident(seen.train, recipe.train_pipeline(0), once), resident(seen.validation, pipeline, once)
+        train_images, validation_images = preload(seen.train, recipe.train_pipeline(0), once), preload(seen.validation, pipeline, once)
         model = once.place(model)
         optimiser = training.make_optimiser(model, recipe)
         average = classification.moving_average(model, optimiser, recipe.average)
@@ -237,12 +231,12 @@ def main(args: argparse.Namespace) -> dict:
 
         if name == "C":
             results.save_half(run.folder, "p3.pth", run.kept)
-        results.keep_history(run.folder, run.settings, run.history)
+        results.write_history(run.folder, run.settings, run.history)
 
     rows = {}
     for name in filter(lambda name: p3_backbones.is_there(name, choice, runtime), ITEM.reported):
         plans = {once.seed: plan(name, choice, splits, classes, once) for once in repetitions}
-        histories = {seed: results.ended(one.folder, one.settings, resuming=True) for seed, one in plans.items()}
+        histories = {seed: results.finished_history(one.folder, one.settings, resuming=True) for seed, one in plans.items()}
         if all(histories.values()):
             rows[name] = setup.from_rank_zero(lambda name=name, histories=histories: row(name, histories, choice, runtime))
     return write(rows, splits, classes, runtime)

@@ -44,9 +44,8 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from common import checkpoints, classification, figures, items, results, setup, training
-from common.augment import Normalise, Pipeline, beside
-from common.data import Labelled, Splits, batches
-from common.feed import resident
+from common.augment import Normalise, Pipeline, to_device_of
+from common.data import Labelled, Splits, batches, preload
 from hw1 import byol, p3_data, p3_models, p3_recipes
 from hw1.byol import BYOL
 from hw1.p3_recipes import Choice
@@ -72,7 +71,7 @@ def train_epoch(model: nn.Module, optimiser, images: Tensor, recipe, runtime: se
     walk = batches(len(images), recipe.batch_size, generator, 2 * pipeline.draws)
     for step, (index, u, weight) in enumerate(tqdm(walk, f"epoch {epoch + 1}", steps, leave=False, disable=setup.rank() > 0 or None)):
         training.set_lr(optimiser, recipe.lr * recipe.schedule(epoch + step / steps, recipe.epochs))
-        chosen = images[beside(index, images)]
+        chosen = images[to_device_of(index, images)]
         view1, view2 = (pipeline(chosen, draws) for draws in u.chunk(2, 1))
         with runtime.autocast():
             loss = model(view1, view2)
@@ -80,13 +79,13 @@ def train_epoch(model: nn.Module, optimiser, images: Tensor, recipe, runtime: se
         (loss * weight).backward()
         optimiser.step()
         networks.update_target()
-        loss = loss.detach()  # see graphs.Graphed
+        loss = loss.detach()  # see speed.CudaGraphs
         loss_sum += loss * len(index)
         same += byol.identical(view1, view2).sum()
         count += len(index)
-    loss_sum, same, count = setup.total(loss_sum, same, count)
+    loss_sum, same, count = setup.sum_over_processes(loss_sum, same, count)
     if same == count:
-        raise setup.Incomplete("both views of every image were identical: the augmentation changes nothing, and nothing can be learnt")
+        raise cli.Incomplete("both views of every image were identical: the augmentation changes nothing, and nothing can be learnt")
     return {"train_loss": loss_sum / count, "identical_views": same / count}
 
 
@@ -198,8 +197,8 @@ def pretrain_supervised(choice: Choice, excluded: Path | None, runtime: setup.Ru
     order = order[: p3_recipes.QUICK_UNLABELLED if runtime.quick else None]
     cut, pipeline = int(0.9 * len(order)), Pipeline(Normalise())
     splits = Splits(source.name, images.take(order[:cut]), images.take(order[cut:]), digest)
-    train_images = resident(splits.train, recipe.train_pipeline(0), runtime)
-    validation_images = resident(splits.validation, pipeline, runtime)
+    train_images = preload(splits.train, recipe.train_pipeline(0), runtime)
+    validation_images = preload(splits.validation, pipeline, runtime)
 
     backbone, dim = p3_models.build_backbone(recipe.network, recipe.image_size)
     classifier = nn.Sequential(nn.BatchNorm1d(dim, affine=False), nn.Linear(dim, int(images.target.max()) + 1))
@@ -234,7 +233,7 @@ def excluded_file(asked: Path | None, source: p3_data.Source, runtime: setup.Run
 def main(args: argparse.Namespace) -> dict:
     """Pre-train one backbone; returns the result, or the last epoch's numbers of supervised training."""
     runtime = setup.start(args)
-    choice = Choice(p3_data.find(args.data, args.data_dir), args.backbone, training.changes(args))
+    choice = Choice(p3_data.find(args.data, args.data_dir), args.backbone, training.overrides(args))
     if args.supervised:
         return pretrain_supervised(choice, args.exclude, runtime)
     return pretrain(choice, args.crop, runtime)

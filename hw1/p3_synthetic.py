@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from torchvision.io import encode_jpeg
 
-from common.synthetic import developed, pixel_grid, turned, uniform, whole_folder
+from common.files import atomic_folder
+from common.synthetic import pixel_grid, rotate, to_uint8, uniform
 
 # From coordinates (u, v) in radians and a random sign: the share of the second colour, about -1 to 1.
 PATTERNS = {
@@ -35,7 +36,7 @@ def draw_p3(folder: Path, unlabelled: int = 4000, train: int = 400, validation: 
 
     Raises UsageError if `folder` cannot be written.
     """
-    with whole_folder(folder) as temporary:
+    with atomic_folder(folder) as temporary:
         kinds = np.arange(unlabelled) % KINDS
         draw_split(temporary / "mini/train", kinds, [f"{i:05d}.jpg" for i in range(unlabelled)], kinds, np.random.default_rng([seed, 0]))
         for number, (split, count) in enumerate((("train", train), ("val", validation)), start=1):
@@ -61,8 +62,8 @@ def draw_split(folder: Path, kinds: np.ndarray, names: list[str], labels: np.nda
 def draw_kind(kind: int, count: int, rng: np.random.Generator) -> np.ndarray:
     """`count` images of pattern `kind // 2`, coarse or fine by `kind % 2`: uint8 (count, 3, 32, 32)."""
     x, y = pixel_grid()
-    x, y = turned(x - uniform(rng, count, -8, 8), y - uniform(rng, count, -8, 8), uniform(rng, count, -0.2, 0.2))
+    x, y = rotate(x - uniform(rng, count, -8, 8), y - uniform(rng, count, -8, 8), uniform(rng, count, -0.2, 0.2))
     wave, sign = 2 * np.pi / uniform(rng, count, *WAVELENGTHS[kind % 2]), np.sign(uniform(rng, count, -1, 1))
     share = np.clip(0.5 + 0.5 * list(PATTERNS.values())[kind // 2](wave * x, wave * y, sign), 0, 1)[:, None]
     dark, bright = (rng.normal(level, (0.05,) * 3, (count, 3)).astype(np.float32)[:, :, None, None] for level in (0.3, 0.7))
-    return developed(rng, dark + share * (bright - dark))
+    return to_uint8(rng, dark + share * (bright - dark))

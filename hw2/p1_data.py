@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 from torchvision.transforms.functional import rgb_to_grayscale
 
+from common.cli import UsageError
 from common.data import locate, read_image
 from common.files import digest, image_files
-from common.setup import UsageError
 from hw2 import p1_synthetic
 from hw2.p1_classes import CLASSES
 

@@ -8,9 +8,9 @@ from sklearn.cluster import MiniBatchKMeans
 from torch import Tensor
 from tqdm import tqdm
 
-from common.data import cache_folder, decoder, from_cache
+from common.cli import UsageError
+from common.data import cache_folder, cached, decoder_version
 from common.files import digest
-from common.setup import UsageError
 from hw2 import sift
 from hw2.p1_data import Scenes
 
@@ -33,7 +33,7 @@ def descriptors(scenes: Scenes, step: int, bin_size: int) -> tuple[Tensor, Tenso
     """Dense SIFT of all images: uint8 (M, 128), 512 times the values, and int64 (N,), how many each image has. Kept in the cache folder."""
     stats = [(str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns) for path in scenes.files]
     code = Path(sift.__file__).read_text(encoding="utf-8")  # descriptors of an older form are not today's
-    key = digest(step, bin_size, stats, code, decoder())
+    key = digest(step, bin_size, stats, code, decoder_version())
 
     def describe() -> dict:
         found = [
@@ -45,7 +45,7 @@ def descriptors(scenes: Scenes, step: int, bin_size: int) -> tuple[Tensor, Tenso
             raise UsageError(f"{small} is too small for a descriptor, {3 * bin_size + 1} pixels each way; give a smaller --bin-size")
         return {"descriptors": torch.cat(found), "counts": torch.tensor([len(one) for one in found])}
 
-    state = from_cache(cache_folder() / "sift" / f"{key[:16]}.pt", key, "computing SIFT", describe)
+    state = cached(cache_folder() / "sift" / f"{key[:16]}.pt", key, "computing SIFT", describe)
     return state["descriptors"], state["counts"]
 
 

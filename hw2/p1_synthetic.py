@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torchvision.io import encode_jpeg
 
-from common.synthetic import whole_folder
+from common.files import atomic_folder
 from hw2.p1_classes import CLASSES
 
 SIDE = 256
@@ -22,7 +22,7 @@ def draw_scenes(folder: Path, train: int = 20, test: int = 20, seed: int = 0) ->
 
     Raises UsageError if `folder` cannot be written.
     """
-    with whole_folder(folder) as temporary:
+    with atomic_folder(folder) as temporary:
         for split, count in (("train", train), ("test", test)):
             for label, name in enumerate(CLASSES):
                 place = temporary / "p1" / split / name

@@ -60,7 +60,7 @@ def claims(rows: dict[str, dict]) -> list[dict]:
 
 def main(args: argparse.Namespace) -> dict:
     """Train every row for every seed and write the table; returns the result."""
-    runtime, changed, seeds = setup.start(args), training.changes(args), training.seeds(args)
+    runtime, changed, seeds = setup.start(args), training.overrides(args), training.seeds(args)
     recipe = replace(TABLE, **(p2_tables.QUICK if args.quick else {}) | changed)
     weights = p2_tables.starting_weights(args.weights, recipe, args.quick)
     repetitions = [replace(runtime, seed=seed) for seed in seeds]

@@ -109,7 +109,7 @@ def reports_way(histories: list[list[dict]], plain: list[list[dict]], dropped: l
 
 def main(args: argparse.Namespace) -> dict:
     """Score, drop and train for every seed, and write the table; returns the result."""
-    runtime, changed, seeds = setup.start(args), training.changes(args), training.seeds(args)
+    runtime, changed, seeds = setup.start(args), training.overrides(args), training.seeds(args)
     recipe = replace(TABLE, **(p2_tables.QUICK if args.quick else {}) | changed)
     weights = p2_tables.starting_weights(args.weights, recipe, args.quick)
     repetitions = [replace(runtime, seed=seed) for seed in seeds]

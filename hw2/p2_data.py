@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from common.augment import Normalise, Pipeline
+from common.cli import UsageError
 from common.data import Labelled, Splits, decode_folder, load_annotations, locate
-from common.files import image_files, system_name
+from common.files import filesystem_name, image_files
 from common.results import read_json
-from common.setup import UsageError
 from hw2 import p2_synthetic
 
 LAYOUT = "hw2_data/p2_data"
@@ -78,4 +78,4 @@ def load_unlabeled(data: str | None) -> torch.Tensor:
 def known_dirty(data: str | None) -> set[str]:
     """The names of the dirty training images where the data tells them, as the stand-in's does; else empty."""
     path = locate(data, LAYOUT, p2_synthetic.draw_cifar)[0] / "annotations/dirty.json"
-    return {system_name(str(name)) for name in read_json(path).get("images", ())}
+    return {filesystem_name(str(name)) for name in read_json(path).get("images", ())}

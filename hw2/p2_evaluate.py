@@ -31,8 +31,8 @@ if __name__ == "__main__":
     ARGS = parse_args()  # before torch is imported: --help and a wrong argument answer at once
 
 from common import metrics, setup
+from common.data import load_annotations
 from hw2 import p2_models
-from hw2.p2_data import load_annotations
 
 
 def main(args: argparse.Namespace) -> float:

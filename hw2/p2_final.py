@@ -36,7 +36,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 if __name__ == "__main__":
     ARGS = parse_args()  # before torch is imported: --help and a wrong argument answer at once
 
-from common import items, metrics, results, setup, training
+from common import figures, items, metrics, results, setup, training
 from common.data import Labelled, Splits
 from hw2 import p2_models, p2_ours, p2_suspects, p2_tables, p2_training
 from hw2.p2_data import combined, load_public_test
@@ -79,7 +79,7 @@ def main(args: argparse.Namespace) -> dict:
     """Train, test on the public images and write the item; returns the result."""
     chain = CHAINS.get(args.model)
     item = items.get(f"hw2-p2 {chain.name}" if chain else "cv22 2.5")
-    runtime, changed = setup.start(args), training.changes(args)
+    runtime, changed = setup.start(args), training.overrides(args)
     test, validated = load_public_test(args.data), {}
     full, quick = (chain.last, chain.quick) if chain else (FINAL, p2_tables.QUICK)
     recipe = replace(full, **(quick if args.quick else {}) | changed)
@@ -104,7 +104,7 @@ def main(args: argparse.Namespace) -> dict:
         runtime,
         item.name,
         item.title,
-        figures={"": results.curves({"": run.history}, ("loss", "accuracy"), item.title)},
+        figures={"": figures.learning_curves({"": run.history}, ("loss", "accuracy"), item.title)},
         reported=item.reported,
         reproduced=tested | kept | validated,
         claims=[],

@@ -40,7 +40,7 @@ def main(args: argparse.Namespace) -> dict[str, int]:
     model, state = p2_models.load_trained(args.weights, runtime, "give a checkpoint of p2_final.py with --weights")
     logits = partial(p2_models.logits, model, settings=state["settings"], runtime=runtime)
     labels, problems = grading.write_labels(args.in_dir, args.out_csv, logits, SIZE)
-    grading.refuse_unread(labels, problems, args.out_csv)
+    grading.raise_if_unread(labels, problems, args.out_csv)
     return labels
 
 

@@ -117,7 +117,7 @@ def forms(item: str, found: dict[str, dict], other: dict) -> list[dict]:
 
 def main(args: argparse.Namespace) -> dict:
     """Train both networks and draw their curves; returns the result."""
-    runtime, changed = setup.start(args), training.changes(args)
+    runtime, changed = setup.start(args), training.overrides(args)
     recipe = replace(CURVES, **(QUICK if args.quick else {}) | changed)
     recipe = replace(recipe, augment=(COMBINED,)) if args.combined else recipe
     splits = load_cifar(args.data, args.seed)

@@ -3,7 +3,6 @@
 from functools import partial
 from pathlib import Path
 
-import timm
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -103,8 +102,9 @@ NETWORKS = {
     "whitened": Whitened,
     "whitened_residual": lambda: Whitened(ResidualBlock, (64, 256, 352)),  # 4.5 M: half precision stays below 10 MB
     "whitened_small": lambda: Whitened(widths=(16, 32, 64)),  # the quick form's
-    **{name: partial(checkpoints.create, name, num_classes=len(CLASSES)) for name in TIMM},
+    **{name: partial(checkpoints.timm_model, name, num_classes=len(CLASSES)) for name in TIMM},
 }
+PUBLISHED = {"resnet50": models.ResNet50_Weights.DEFAULT.url}  # where torchvision's ImageNet weights of them are
 
 
 def build(name: str, weights: str = "none") -> nn.Module:
@@ -117,23 +117,17 @@ def build(name: str, weights: str = "none") -> nn.Module:
     if weights == "none":
         return model
     if weights == "default":
-        state, path = checkpoints.published_weights(name, published_at(name)), Path(name)
+        url = checkpoints.timm_url(name) if name in TIMM else PUBLISHED.get(name)
+        state, path = checkpoints.published_weights(name, url), Path(name)
     else:
         path = Path(weights)
         state = checkpoints.load_checkpoint_for_all(path, f"--weights takes none, default or a state dict of {name}")
     state = state.get("model", state)
     if name in TIMM:
-        checkpoints.load_but_head(model, checkpoints.in_timm_names(state, model, path), "classifier", path)
+        checkpoints.load_weights_except_head(model, checkpoints.to_timm_names(state, model, path), "classifier", path)
     else:
         checkpoints.load_weights(model, state, path)
     return model
-
-
-def published_at(name: str) -> str | None:
-    """Where a network's ImageNet weights are published; None if nobody does."""
-    if name in TIMM:
-        return timm.get_pretrained_cfg(name).url
-    return models.ResNet50_Weights.DEFAULT.url if name == "resnet50" else None
 
 
 def logits(model: nn.Module, images: Tensor, settings: dict, runtime: setup.Runtime) -> Tensor:
@@ -141,7 +135,7 @@ def logits(model: nn.Module, images: Tensor, settings: dict, runtime: setup.Runt
 
     Of more outputs they are the first ten.
     """
-    return classification.grader(model, settings, runtime)(images)[:, : len(CLASSES)]
+    return classification.make_predictor(model, settings, runtime)(images)[:, : len(CLASSES)]
 
 
 def outputs(network: str) -> dict[str, str]:

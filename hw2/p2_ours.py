@@ -19,8 +19,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from common import setup, training
-from common.cli import replacing
 from common.data import Labelled, Splits
+from common.files import atomic_write
 from hw2 import p2_models, p2_training
 from hw2.p2_data import CLASSES, load_cifar, load_unlabeled
 from hw2.p2_recipes import Chain, Recipe
@@ -121,7 +121,7 @@ def clean(splits: Splits, probability: Tensor, path: Path) -> Splits:
 def write_dropped(path: Path, names: list[str]) -> None:
     """The names of the images dropped, a csv that hw1/p3_ssl_pretrain.py leaves out too."""
     setup.writable_folder(path.parent)
-    with replacing(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_text("\n".join(["filename", *sorted(names)]) + "\n", encoding="utf-8", errors="surrogateescape")
 
 

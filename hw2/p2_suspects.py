@@ -31,7 +31,7 @@ def largest_probability(model: torch.nn.Module, split: Labelled, runtime: setup.
     def largest(images: Tensor) -> Tensor:
         return model(NORMALISED(images.to(runtime.device), torch.empty(0, 0))).softmax(1).amax(1).cpu()
 
-    return torch.cat(setup.shared(largest, split.images.split(250)))
+    return torch.cat(setup.distributed_map(largest, split.images.split(250)))
 
 
 def score(splits: Splits, runtime: setup.Runtime) -> tuple[Tensor, list[dict]]:

@@ -11,9 +11,10 @@ import numpy as np
 import torch
 from torchvision.io import encode_jpeg
 
-from common.synthetic import P1_KINDS, background, contrasting_colours, developed, p1_class, whole_folder
+from common.files import atomic_folder
+from common.synthetic import KINDS, background, contrasting_colours, draw_class, to_uint8
 
-CLASSES, FILLINGS = 10, len(P1_KINDS) // 10
+CLASSES, FILLINGS = 10, len(KINDS) // 10
 DIRTY = 0.13  # the share of dirty images among the training ones, as in the course's data
 
 
@@ -22,7 +23,7 @@ def draw_cifar(folder: Path, train: int = 2000, public_test: int = 500, unlabele
 
     Raises UsageError if `folder` cannot be written.
     """
-    with whole_folder(folder) as temporary:
+    with atomic_folder(folder) as temporary:
         (temporary / "annotations").mkdir()
         for number, (split, count) in enumerate((("train", train), ("public_test", public_test), ("unlabeled", unlabeled))):
             rng = np.random.default_rng([seed, number])
@@ -46,9 +47,9 @@ def draw_split(rng: np.random.Generator, count: int, dirty_share: float) -> tupl
     """Images uint8 (count, 3, 32, 32), labels of 0 to 9, and which images are dirty."""
     labels, fillings, dirty = rng.integers(0, CLASSES, count), rng.integers(0, FILLINGS, count), rng.random(count) < dirty_share
     images = np.empty((count, 3, 32, 32), np.uint8)
-    for kind in range(len(P1_KINDS)):
+    for kind in range(len(KINDS)):
         chosen = np.flatnonzero((labels * FILLINGS + fillings == kind) & ~dirty)
-        images[chosen] = p1_class(kind, len(chosen), rng)
+        images[chosen] = draw_class(kind, len(chosen), rng)
     ground, _, _ = contrasting_colours(rng, int(dirty.sum()))
-    images[dirty] = developed(rng, background(rng, len(ground), ground))
+    images[dirty] = to_uint8(rng, background(rng, len(ground), ground))
     return images, labels, dirty

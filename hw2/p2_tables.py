@@ -38,14 +38,14 @@ def train_row(name: str, recipe: Recipe, weights: str, splits: Splits, runtime: 
     folder = "cv22-plain" if name.endswith(" none") else f"cv22-{name.replace(' ', '-')}"
     folder = setup.writable_folder(training.run_folder(runtime, folder, splits.name, changed))
     settings = p2_training.run_settings(recipe, weights, splits, runtime)
-    history = results.ended(folder, settings, runtime.resume)
+    history = results.finished_history(folder, settings, runtime.resume)
     if history and RIGHT in history[-1]:
         setup.log(f"  has ended: {folder}")
         return history
     run = training.Run(folder, recipe, settings, runtime)
     model = p2_training.fit(run, splits, weights)
     run.history[-1][RIGHT] = right(model, splits.validation, runtime)
-    results.keep_history(folder, settings, run.history)
+    results.write_history(folder, settings, run.history)
     return run.history
 
 

@@ -7,9 +7,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from common import checkpoints, classification, setup, training
-from common.data import Splits
-from common.feed import resident
+from common import checkpoints, classification, cli, setup, training
+from common.data import Splits, preload
 from hw2 import p2_models
 from hw2.p2_data import NORMALISED
 from hw2.p2_recipes import Recipe
@@ -33,8 +32,8 @@ def fit(run: training.Run, splits: Splits, weights: str = "none") -> nn.Module:
     parallel, evaluated = setup.parallel(model, runtime), average.module if average else model
 
     pipeline = classification.validation_pipeline(run.settings)
-    train_images = resident(splits.train, recipe.train_pipeline(0), runtime)
-    validation_images = resident(splits.validation, pipeline, runtime)
+    train_images = preload(splits.train, recipe.train_pipeline(0), runtime)
+    validation_images = preload(splits.validation, pipeline, runtime)
     for epoch in run.epochs(model, optimiser, average):
         trained = classification.train_epoch(parallel, optimiser, train_images, recipe, runtime, epoch.index)
         found = classification.evaluate(evaluated, validation_images, pipeline, recipe.validation_batch, runtime)
@@ -47,7 +46,7 @@ def load_or_compute(path: Path, history: list[dict], count: int, compute: Callab
 
     Another machine would make it a little different, and the trainings after it would not be the same.
     """
-    with contextlib.suppress(setup.UsageError):
+    with contextlib.suppress(cli.UsageError):
         kept = checkpoints.load_checkpoint_for_all(path, "")
         if kept.get("history") == history and len(kept.get("made", ())) == count:
             return kept["made"]

@@ -6,7 +6,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from common.augment import Pipeline, beside, on_cpu, warp
+from common.augment import Pipeline, on_cpu, to_device_of, warp
 
 
 @dataclass(frozen=True)
@@ -55,6 +55,6 @@ class ByPart:
         for number, pipeline in enumerate(self.pipelines):
             rows = (part == number).nonzero()[:, 0]
             if len(rows):
-                chosen = beside(rows, images)
+                chosen = to_device_of(rows, images)
                 images[chosen] = pipeline(images[chosen], u[rows, 1 : 1 + pipeline.draws])
         return images

@@ -92,7 +92,7 @@ class EfficientNetLite0(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.body = checkpoints.create("tf_efficientnet_lite0", num_classes=0, global_pool="").requires_grad_(False)
+        self.body = checkpoints.timm_model("tf_efficientnet_lite0", num_classes=0, global_pool="").requires_grad_(False)
 
     def train(self, mode: bool = True) -> nn.Module:
         """Batch norm keeps its statistics, whatever the network around it does."""

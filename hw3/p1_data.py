@@ -9,10 +9,11 @@ import torch
 from torch import Tensor
 
 from common.augment import NORMALISE, Pipeline
-from common.data import Labelled, Splits, decode_folder, locate, squeezed
-from common.files import digest, image_files, refuse
+from common.cli import UsageError
+from common.data import Labelled, Splits, decode_folder, locate, resize_square
+from common.files import digest, image_files, raise_if_any
 from common.results import read_json
-from common.setup import UsageError, one_process_first
+from common.setup import one_process_first
 from hw3.p1_synthetic import CLASSES, draw_pets
 from hw3.pictures import SUFFIXES, Pictures, decode
 
@@ -28,7 +29,7 @@ class Square:
     on_cpu: ClassVar[bool] = True
 
     def __call__(self, images: Pictures | Tensor, u: Tensor) -> Tensor:
-        return torch.stack([squeezed(image, self.size) for image in images])
+        return torch.stack([resize_square(image, self.size) for image in images])
 
 
 def validation_pipeline(size: int, normalise: str) -> Pipeline:
@@ -60,8 +61,8 @@ def load_split(folder: Path, square: int | None = None) -> Labelled:
             problems.append(f"{path.name} is not named label_id{path.suffix}")
         elif labels[-1] >= CLASSES:
             problems.append(f"{path.name} has label {labels[-1]}, outside 0-{CLASSES - 1}")
-    refuse(folder, problems)
-    images = decode_folder(files, square, squeezed) if square else decode(folder, files)
+    raise_if_any(folder, problems)
+    images = decode_folder(files, square, resize_square) if square else decode(folder, files)
     return Labelled(images, torch.tensor(labels), [path.name for path in files])
 
 

@@ -4,9 +4,9 @@ from pathlib import Path
 
 from torchvision.models.vision_transformer import VisionTransformer
 
-from common import checkpoints, setup, training
+from common import checkpoints, cli, setup, training
 from common.data import locate
-from common.files import named
+from common.files import name_and_digest
 from hw3 import p1_data, p1_models, p1_recipes
 
 
@@ -25,7 +25,7 @@ def load_shown(arch: str, weights: str | None, image_size: int | None, runtime: 
         model, state = p1_models.load_trained(path, runtime, remedy)
         settings, deviations = state["settings"], state.get("deviations", ["trained here"])
         if own and settings["data"].get("digest") not in (None, p1_data.data_digest(folder)):
-            raise setup.UsageError(f"{path} was trained on other data than {folder} holds; give the same --data")
+            raise cli.UsageError(f"{path} was trained on other data than {folder} holds; give the same --data")
         origin = {"weights": f"trained here, from {settings['weights']}", "settings": settings, "data": settings["data"]}
         return model, origin | {"deviations": deviations}
     usual = p1_recipes.PHASES[arch][0].image_size
@@ -33,6 +33,6 @@ def load_shown(arch: str, weights: str | None, image_size: int | None, runtime: 
     model = runtime.place(p1_models.build(arch, size, weights)).eval()
     deviations = [f"image_size {size}, not {usual}"] * (size != usual)
     if weights != "default":
-        weights = named(path)
+        weights = name_and_digest(path)
         deviations.append(f"weights of {weights}, not published ones")
     return model, {"weights": weights, "settings": {"network": arch, "image_size": size}, "deviations": deviations}

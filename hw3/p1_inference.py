@@ -48,10 +48,10 @@ def predict(model: VisionTransformer, images: Tensor, batch_size: int, runtime: 
 def main(args: argparse.Namespace) -> dict[str, int]:
     """Write the csv; returns the labels by name. Raises Incomplete if an image cannot be read."""
     runtime = setup.start(args)
-    model, state = p1_models.load_trained(args.weights or checkpoints.first_trained(*WEIGHTS), runtime, REMEDY)
+    model, state = p1_models.load_trained(args.weights or checkpoints.first_existing(*WEIGHTS), runtime, REMEDY)
     logits = partial(predict, model, batch_size=state["settings"]["validation_batch"], runtime=runtime)
     labels, problems = grading.write_labels(args.in_dir, args.out_csv, logits, model.image_size)
-    grading.refuse_unread(labels, problems, args.out_csv)
+    grading.raise_if_unread(labels, problems, args.out_csv)
     return labels
 
 

@@ -11,8 +11,8 @@ from torchvision.models.vision_transformer import VisionTransformer, interpolate
 
 from common import checkpoints, setup
 from common.augment import Pipeline
+from common.cli import UsageError
 from common.data import Labelled
-from common.setup import UsageError
 from hw3.p1_synthetic import CLASSES
 
 ARCHES = {
@@ -168,7 +168,7 @@ def linear_probe(model: VisionTransformer, split: Labelled, pipeline: Pipeline, 
         return seen.pop()
 
     with torch.no_grad(), runtime.autocast():
-        x = torch.cat(setup.shared(features, split.images.split(50))).numpy()
+        x = torch.cat(setup.distributed_map(features, split.images.split(50))).numpy()
     handle.remove()
     found = setup.from_rank_zero(lambda: LogisticRegression(C=0.1, max_iter=500).fit(x, split.target.numpy()))
     if len(found.classes_) > 2:

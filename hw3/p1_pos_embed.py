@@ -38,7 +38,7 @@ from torch import Tensor
 from torchvision.models.vision_transformer import VisionTransformer
 
 from common import figures, items, results, setup
-from common.files import named
+from common.files import name_and_digest
 from common.metrics import NO_CORRELATION, rank_correlation
 from hw3 import p1_figures, p1_models
 
@@ -77,7 +77,7 @@ def measures(similarity: Tensor, rows: int, columns: int) -> dict[str, float | N
     Raises UsageError for fewer than 3 x 3 patches, which are all border.
     """
     if min(rows, columns) < 3:
-        raise setup.UsageError(f"{rows} x {columns} patches are too few to compare; give a larger --image-size")
+        raise cli.UsageError(f"{rows} x {columns} patches are too few to compare; give a larger --image-size")
     place = torch.cartesian_prod(torch.arange(rows), torch.arange(columns)).float()
     distance = torch.cdist(place, place)
     pairs = ~torch.eye(len(place), dtype=torch.bool)
@@ -120,7 +120,7 @@ def main(args: argparse.Namespace) -> dict:
     others = {name: p1_models.build(network, model.image_size, path) for name, path in files.items()}
     found, *more = (measures(p1_models.position_similarity(one).cpu(), *p1_models.grid_size(one)) for one in (model, *others.values()))
     beside = dict(zip(others, more, strict=True))
-    origin["settings"] = origin["settings"] | {name: named(path) for name, path in files.items()}
+    origin["settings"] = origin["settings"] | {name: name_and_digest(path) for name, path in files.items()}
     numbers = {"reproduced": found} | {f"reproduced / {name}": one for name, one in beside.items()}
     shown = {", before fine-tuning": others["before"], ", after it": model} if "before" in others else {"": model}
     return results.write_result(

@@ -35,8 +35,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 if __name__ == "__main__":
     ARGS = parse_args()  # before torch is imported: --help and a wrong argument answer at once
 
-from common import classification, items, results, setup, training
-from common.feed import resident
+from common import classification, figures, items, results, setup, training
+from common.data import preload
 from common.files import file_digest
 from hw3 import p1_models, p1_recipes
 from hw3.p1_data import load_pets, validation_pipeline
@@ -63,7 +63,7 @@ def write(first: training.Run, second: training.Run) -> dict:
         second.runtime,
         item.name + "-uncropped" * uncropped,
         f"{item.title}, {network}" + ", without random crops" * uncropped,
-        figures={"": results.curves({"": whole}, ("loss", "accuracy"), f"{network}, two phases")},
+        figures={"": figures.learning_curves({"": whole}, ("loss", "accuracy"), f"{network}, two phases")},
         reported=item.reported,
         reproduced=accuracy | {"chance": 1 / 37},
         claims=[],
@@ -73,13 +73,13 @@ def write(first: training.Run, second: training.Run) -> dict:
 
 def main(args: argparse.Namespace) -> dict:
     """Train both phases and write the item; returns the result."""
-    runtime, changes, crop = setup.start(args), training.changes(args), not args.no_crop
+    runtime, changes, crop = setup.start(args), training.overrides(args), not args.no_crop
     phases = p1_recipes.phases(args.arch, args.quick, changes, crop)
     weights = training.starting_weights(args.weights, phases[0], args.quick)
     splits = load_pets(args.data, phases[0].squares())
     if args.quick:
         splits = splits.first_per_class(*p1_recipes.QUICK_IMAGES)
-    train_images = resident(splits.train, phases[0].train_pipeline(0), runtime)
+    train_images = preload(splits.train, phases[0].train_pipeline(0), runtime)
     folder, runs = p1_recipes.run_folder(runtime, args.arch, splits.name, changes, crop), []
 
     for number, recipe in enumerate(phases, 1):
@@ -99,7 +99,7 @@ def main(args: argparse.Namespace) -> dict:
         optimiser = training.make_optimiser(model, recipe)
         average = classification.moving_average(model, optimiser, recipe.average)
         network, parallel = average.module if average else model, setup.parallel(model, runtime)
-        validation = resident(splits.validation, pipeline, runtime)
+        validation = preload(splits.validation, pipeline, runtime)
         for epoch in run.epochs(model, optimiser, average):
             numbers = classification.train_epoch(parallel, optimiser, train_images, recipe, runtime, epoch.index)
             epoch.record(**numbers, **classification.evaluate(network, validation, pipeline, recipe.validation_batch, runtime))

@@ -86,7 +86,7 @@ def main(args: argparse.Namespace) -> dict:
     remedy = "give a checkpoint of CATR" if args.weights else f"make it with: {command}"
     model, pieces, origin = p2_models.load_captioner(args.weights or own, args.vocab, runtime, remedy)
     if not args.weights and origin["data"].get("digest") not in (None, data_digest(folder)):
-        raise setup.UsageError(f"{own} was trained on other data than {folder} holds; give the same --data")
+        raise cli.UsageError(f"{own} was trained on other data than {folder} holds; give the same --data")
     deviations += [f"decoder layer {args.layer}, not the last"] * (args.layer != -1)
     deviations += [f"head {args.head}, not the mean of all"] * (args.head is not None)
     deviations += [f"at most {args.max_tokens} tokens"] * (args.max_tokens is not None)
@@ -95,7 +95,7 @@ def main(args: argparse.Namespace) -> dict:
     tokens, maps = map(list, zip(*caption_all(model, images, args, runtime), strict=True))
     words, captions = [pieces.words(own) for own in tokens], [pieces.text(own) for own in tokens]
     if args.save:
-        with cli.replacing(args.save) as temporary, open(temporary, "wb") as file:
+        with files.atomic_write(args.save) as temporary, open(temporary, "wb") as file:
             np.savez(file, tokens=np.array(tokens[0]), attention=maps[0].numpy())
 
     measured = p2_maps.measures(words, maps) | {"pictures measured": len(files)}

@@ -41,9 +41,9 @@ import torch.nn.functional as F
 from torch import Tensor
 from tqdm import tqdm
 
-from common import checkpoints, items, results, setup, training
-from common.data import batches, shares
-from common.files import named
+from common import checkpoints, figures, items, results, setup, training
+from common.data import batches, evaluation_indices
+from common.files import name_and_digest
 from hw3 import catr, p2_models, p2_recipes, p2_scores
 from hw3.p2_data import Captioned, load_captions
 from hw3.p2_recipes import Recipe
@@ -74,7 +74,7 @@ class Pairs:
         longest = max(range(len(coded)), key=lambda i: len(coded[i]))
         if len(coded[longest]) > positions:
             what = f"a caption of {split.files[self.place[longest]]} has {len(coded[longest])} tokens"
-            raise setup.UsageError(f"{what}, the network {positions} positions; shorten it")
+            raise cli.UsageError(f"{what}, the network {positions} positions; shorten it")
         self.tokens = torch.nn.utils.rnn.pad_sequence(coded, batch_first=True, padding_value=catr.PAD)
         self.counts = (self.tokens[:, 1:] != catr.PAD).sum(1)
         order = torch.arange(len(coded))
@@ -119,10 +119,10 @@ def train_epoch(model, optimiser, pairs: Pairs, recipe: Recipe, runtime: setup.R
         torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.clip)
         optimiser.step()
         tokens = int(pairs.amounts[index].sum())
-        loss = loss.detach()  # see graphs.Graphed
+        loss = loss.detach()  # see speed.CudaGraphs
         loss_sum += loss * tokens
         count += tokens
-    loss_sum, count = setup.total(loss_sum, count)
+    loss_sum, count = setup.sum_over_processes(loss_sum, count)
     return {"lr": optimiser.param_groups[0]["lr"], "train_loss": loss_sum / count}
 
 
@@ -132,10 +132,10 @@ def evaluate(model, pairs: Pairs, batch_size: int, runtime: setup.Runtime) -> di
     model.eval()
     setup.synchronise_buffers(model)
     loss, count = 0.0, 0.0
-    for index in shares(len(pairs.units), batch_size):
+    for index in evaluation_indices(len(pairs.units), batch_size):
         loss += caption_loss(model, *pairs.batch(index, runtime), reduction="sum").double()
         count += pairs.amounts[index].sum()
-    loss, count = setup.total(loss, count)
+    loss, count = setup.sum_over_processes(loss, count)
     return {"validation_loss": loss / count}
 
 
@@ -148,7 +148,7 @@ def spelt(model: catr.CATR, images: list[Tensor], pieces: WordPieces, beams: int
         memory = model.remember([runtime.send(images[i]).float() for i in places.tolist()])
         return [pieces.text(caption.tokens) for caption in catr.generate(model, memory, beams=beams)]
 
-    return [*itertools.chain(*setup.shared(some, torch.arange(len(images)).split(50)))]
+    return [*itertools.chain(*setup.distributed_map(some, torch.arange(len(images)).split(50)))]
 
 
 @setup.on_rank_zero
@@ -159,7 +159,7 @@ def write(run: training.Run, written: dict, captions: dict[str, list[str]], refe
         run.runtime,
         item.name,
         f"{item.title}, {network}",
-        figures={"": results.curves({"": run.history}, ("loss",), f"captioner, {network}")},
+        figures={"": figures.learning_curves({"": run.history}, ("loss",), f"captioner, {network}")},
         reported=item.reported,
         reproduced={way: p2_scores.scores(own, references) for way, own in captions.items() if not p2_scores.missing()}
         | {"validation loss": run.kept["validation_loss"]},
@@ -171,7 +171,7 @@ def write(run: training.Run, written: dict, captions: dict[str, list[str]], refe
 
 def main(args: argparse.Namespace) -> dict:
     """Train and write the item; returns the result."""
-    runtime, changes = setup.start(args), training.changes(args)
+    runtime, changes = setup.start(args), training.overrides(args)
     recipe = p2_recipes.recipe(args.arch, args.quick, changes)
     data, *splits = load_captions(args.data)
     if args.quick:
@@ -180,14 +180,14 @@ def main(args: argparse.Namespace) -> dict:
     pieces = word_pieces(args.vocab, splits[0], recipe.pieces)
     model = runtime.place(p2_models.build(recipe.network, pieces, recipe.side, weights))
     if model.frozen and args.turns:
-        raise setup.UsageError(f"--turns: {args.arch} sees features that were computed once; leave it out")
+        raise cli.UsageError(f"--turns: {args.arch} sees features that were computed once; leave it out")
     train, validation = (
         Pairs(split, p2_models.seen(model, split, runtime), pieces, model.config.positions, recipe.together, args.turns) for split in splits
     )
     folder = p2_recipes.run_folder(runtime, args.arch, data["name"], changes)
     data |= {"train": len(splits[0]), "validation": len(splits[1]), "captions": len(train.place)}
     settings = training.run_settings(recipe, weights, data, runtime) | {"precision": runtime.precision(mixed=False)}
-    vocabulary = setup.from_rank_zero(lambda: named(args.vocab)) if args.vocab else "learnt from the captions"
+    vocabulary = setup.from_rank_zero(lambda: name_and_digest(args.vocab)) if args.vocab else "learnt from the captions"
     settings |= {"config": asdict(model.config), "quarter turns": args.turns, "word pieces": vocabulary}
 
     run = training.Run(folder, recipe, settings, runtime)

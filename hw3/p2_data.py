@@ -10,9 +10,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from common.cli import UsageError
 from common.data import locate
-from common.files import digest, listed_files, refuse
-from common.setup import UsageError
+from common.files import digest, listed_files, raise_if_any
 from hw3.p2_synthetic import draw_captions
 from hw3.pictures import Pictures, decode
 
@@ -74,7 +74,7 @@ def read_split(folder: Path, split: str) -> list[tuple[Path, list[str]]]:
         else:
             own.append(caption.strip())
     problems += [f"{name} has no caption" for number, name in images if not captions[number]]
-    refuse(path, problems or ["no images"] * (not images))
+    raise_if_any(path, problems or ["no images"] * (not images))
     files = listed_files(path, [name for _, name in images], place)
     return list(zip(files, captions.values(), strict=True))
 

@@ -35,7 +35,7 @@ from tqdm import tqdm
 
 from common import checkpoints, figures, grading, setup
 from common.data import LARGE_PIXELS, read_image
-from common.files import image_files, refuse
+from common.files import image_files, raise_if_any
 from hw3 import catr, p2_maps, p2_models
 from hw3.p2_data import preprocess
 from hw3.pictures import SUFFIXES, shrunk
@@ -47,14 +47,14 @@ REMEDY = "make it with p2_caption_train.py, on a machine without a GPU with --ar
 def main(args: argparse.Namespace) -> dict[str, str]:
     """Draw all images; returns the captions by file name. Raises Incomplete if an image cannot be read."""
     runtime = setup.start(args)
-    model, pieces, _ = p2_models.load_captioner(args.weights or checkpoints.first_trained(*WEIGHTS), args.vocab, runtime, REMEDY)
-    grading.refuse_same_folder(args.in_dir, args.out_dir)
+    model, pieces, _ = p2_models.load_captioner(args.weights or checkpoints.first_existing(*WEIGHTS), args.vocab, runtime, REMEDY)
+    grading.check_folders_differ(args.in_dir, args.out_dir)
     files = image_files(args.in_dir, SUFFIXES)
     stems = [path.stem for path in files]
-    refuse(args.in_dir, [f"{path.name} shares its stem with another image" for path in files if stems.count(path.stem) > 1])
-    grading.refuse_others_pictures(args.out_dir, [args.out_dir / f"{path.stem}.png" for path in files])
+    raise_if_any(args.in_dir, [f"{path.name} shares its stem with another image" for path in files if stems.count(path.stem) > 1])
+    grading.check_own_pictures(args.out_dir, [args.out_dir / f"{path.stem}.png" for path in files])
     if args.captions:
-        grading.refuse_other_file(args.captions, name="--captions")
+        grading.check_own_csv(args.captions, name="--captions")
     out, captions, problems = setup.writable_folder(args.out_dir), {}, []
     for path in tqdm(files, "captions", disable=None, leave=False):
         try:
@@ -72,7 +72,7 @@ def main(args: argparse.Namespace) -> dict[str, str]:
     if args.captions:
         grading.write_csv(args.captions, [("filename", "caption"), *captions.items()])
     if problems:
-        raise setup.Incomplete(f"{len(problems)} of {len(files)} images could not be read; the other figures are in {out}")
+        raise cli.Incomplete(f"{len(problems)} of {len(files)} images could not be read; the other figures are in {out}")
     return captions
 
 

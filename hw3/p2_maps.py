@@ -11,8 +11,8 @@ from torch import Tensor
 from torchvision.transforms.functional import resize
 
 from common import figures
+from common.cli import UsageError
 from common.metrics import mean_and_spread
-from common.setup import UsageError
 from hw3.p2_synthetic import NAMES
 
 COLUMNS = 5

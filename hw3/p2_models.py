@@ -10,9 +10,9 @@ from tqdm import tqdm
 
 from common import checkpoints, setup
 from common.checkpoints import load_checkpoint, load_checkpoint_for_all, load_weights
-from common.data import cache_folder, decoder, from_cache
-from common.files import digest, named
-from common.setup import UsageError
+from common.cli import UsageError
+from common.data import cache_folder, cached, decoder_version
+from common.files import digest, name_and_digest
 from hw3 import catr, p2_data
 from hw3.catr import ARCHES, CATR, Config
 from hw3.p2_data import Captioned, preprocess
@@ -43,8 +43,8 @@ def published_body(arch: str) -> dict[str, Tensor]:
     """The published ImageNet weights of a network's body, without their head. Raises UsageError if there are none."""
     if arch == "lite0":
         name = "tf_efficientnet_lite0"
-        whole, url = checkpoints.create(name), timm.get_pretrained_cfg(name).url
-        state = checkpoints.in_timm_names(checkpoints.published_weights(name, url), whole, Path(name))
+        whole, url = checkpoints.timm_model(name), timm.get_pretrained_cfg(name).url
+        state = checkpoints.to_timm_names(checkpoints.published_weights(name, url), whole, Path(name))
         return {key: value for key, value in state.items() if not key.startswith("classifier.")}
     url = models.ResNet101_Weights.DEFAULT.url if arch == "full" else None
     state = checkpoints.published_weights(f"the captioner {arch}", url)
@@ -76,7 +76,7 @@ def seen(model: CATR, split: Captioned, runtime: setup.Runtime) -> list[Tensor]:
 
     path = cache_folder() / f"{place.name}-{model.config.body}-{side}-{digest(str(place))}.pt"
     with setup.one_process_first():
-        return from_cache(path, digest(stats, weights, code, decoder()), f"computing the features of {place.name}", look)["features"]
+        return cached(path, digest(stats, weights, code, decoder_version()), f"computing the features of {place.name}", look)["features"]
 
 
 def load_captioner(path: Path, vocab: Path | None, runtime: setup.Runtime, remedy: str) -> tuple[CATR, WordPieces, dict]:
@@ -97,7 +97,7 @@ def load_captioner(path: Path, vocab: Path | None, runtime: setup.Runtime, remed
         if vocab is None:
             raise UsageError(f"{path} has no vocabulary with it; give BERT's uncased vocab.txt with --vocab")
         pieces, config = read_vocabulary(vocab), ARCHES["full"]
-        origin = {"weights": named(path), "settings": {"network": "full"}}
+        origin = {"weights": name_and_digest(path), "settings": {"network": "full"}}
     if len(pieces) != config.vocab:
         raise UsageError(f"the vocabulary has {len(pieces)} pieces, {path} was trained with {config.vocab}; give its own")
     model = CATR(config)

@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from torchvision.io import encode_jpeg
 
-from common.synthetic import SHAPES, coverage, whole_folder
+from common.files import atomic_folder
+from common.synthetic import SHAPES, coverage
 
 SIDE = 96
 COLOURS = {"red": (220, 40, 40), "green": (40, 170, 60), "blue": (50, 80, 220), "yellow": (235, 210, 40), "white": (245, 245, 245)}
@@ -21,7 +22,7 @@ RELATIONS = ("above", "left of")
 
 def draw_captions(folder: Path, train: int = 2000, validation: int = 200, seed: int = 0) -> None:
     """Write `images/{train,val}/*.jpg`, `{train,val}.json` and `shapes.json`; raises UsageError if `folder` cannot be written."""
-    with whole_folder(folder) as temporary:
+    with atomic_folder(folder) as temporary:
         boxes = {}
         for number, (split, count) in enumerate((("train", train), ("val", validation))):
             (temporary / "images" / split).mkdir(parents=True)

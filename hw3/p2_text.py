@@ -5,7 +5,7 @@ from pathlib import Path
 
 from tokenizers import BertWordPieceTokenizer
 
-from common.setup import UsageError
+from common.cli import UsageError
 
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 

@@ -42,7 +42,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from common import figures, items, results, setup
-from common.data import locate, squeezed
+from common.data import locate, resize_square
 from common.files import digest, image_files
 from hw3 import p1_data, p1_figures, p1_models
 from hw3.p1_data import load_split, validation_pipeline
@@ -131,11 +131,11 @@ def main(args: argparse.Namespace) -> dict:
     logits, maps, by_head = attention_maps(model, images, args.rollout, runtime)
     if args.save:
         one, similarity = len(maps) == 1, p1_models.position_similarity(model).cpu().numpy()
-        with cli.replacing(args.save) as temporary, open(temporary, "wb") as file:
+        with files.atomic_write(args.save) as temporary, open(temporary, "wb") as file:
             np.savez(file, logits=logits[0] if one else logits, attention=maps[0] if one else maps, similarity=similarity)
     labels = logits.max(1).indices.tolist()
 
-    squares = torch.stack([squeezed(image, model.image_size) for image in images])
+    squares = torch.stack([resize_square(image, model.image_size) for image in images])
     drawn = edge_shares(squares, maps[:, None])[:, 0].tolist()
     if not args.image:
         squares = load_split(folder / "val", model.image_size).images

@@ -7,9 +7,9 @@ from torch import Tensor
 from torchvision.transforms.functional import resize
 from tqdm import tqdm
 
-from common.data import by_colour, read_image
-from common.files import refuse
-from common.setup import UsageError
+from common.cli import UsageError
+from common.data import per_channel, read_image
+from common.files import raise_if_any
 
 LARGEST = 448  # pixels of the shorter side that are kept in memory: what random crops for 384 px need
 LONGEST = 8 * LARGEST
@@ -41,7 +41,7 @@ def decode(folder: Path, files: list[Path]) -> Pictures:
             images.append(shrunk(image))
         except ValueError as error:
             problems.append(f"{path.name} {error}")
-    refuse(folder, problems)
+    raise_if_any(folder, problems)
     return Pictures(images)
 
 
@@ -49,8 +49,8 @@ def shrunk(image: Tensor) -> Tensor:
     """A picture, uint8 (3, H, W), with a shorter side of 448 pixels at most, and a longer one of 3,584: a strip gets thinner."""
     short, long = sorted(image.shape[1:])
     if long * min(1, LARGEST / short) > LONGEST:
-        return by_colour(image, lambda part: resize(part, [max(1, side * LONGEST // long) for side in image.shape[1:]], antialias=True))
-    return by_colour(image, lambda part: resize(part, [LARGEST], antialias=True)) if short > LARGEST else image
+        return per_channel(image, lambda part: resize(part, [max(1, side * LONGEST // long) for side in image.shape[1:]], antialias=True))
+    return per_channel(image, lambda part: resize(part, [LARGEST], antialias=True)) if short > LARGEST else image
 
 
 def read_one(path: Path) -> Tensor:

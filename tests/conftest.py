@@ -8,9 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from common import synthetic
-from common.setup import ROOT
-from hw1 import p2_synthetic
+from common.cli import ROOT
+from hw1 import p1_synthetic, p2_synthetic
 
 COURSE_DATA = Path(os.environ.get("COURSE_DATA") or ROOT / "data").resolve()  # the courses' own files, where they are
 
@@ -26,7 +25,7 @@ def cache(tmp_path_factory):
 def draw_small(data: Path, train: int = 8, validation: int = 4) -> Path:
     """A data folder whose p1_data holds a few drawn images of each class; returns the p1_data folder."""
     folder = data / "hw1_data" / "p1_data"
-    synthetic.draw_p1(folder, train, validation)
+    p1_synthetic.draw_p1(folder, train, validation)
     return folder
 
 

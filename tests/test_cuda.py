@@ -25,7 +25,7 @@ from torch._subclasses.fake_tensor import (
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from common import classification, feed, setup
+from common import classification, data, setup
 from common.augment import Pipeline
 from common.data import Labelled, Splits
 from hw1 import (
@@ -114,13 +114,13 @@ class Optimiser:
 @pytest.fixture
 def gpu(monkeypatch):
     """The device, for the code of a test."""
-    mode, total = Gpu(), setup.total
+    mode, total = Gpu(), setup.sum_over_processes
 
     def total_at_the_end(*counts):
         with mode.waiting():
             return total(*counts)
 
-    monkeypatch.setattr(setup, "total", total_at_the_end)
+    monkeypatch.setattr(setup, "sum_over_processes", total_at_the_end)
     # Under inference_mode operations come whole, and with them the copies in them; torch itself calls inference_mode(False).
     monkeypatch.setattr(torch, "inference_mode", lambda on=True: torch.set_grad_enabled(torch.is_grad_enabled() and not on))
     monkeypatch.setattr(Tensor, "backward", lambda self: None)
@@ -145,8 +145,8 @@ def train(gpu: Gpu, model, recipe, splits: Splits, validation: Pipeline) -> None
     """An epoch of two steps and its evaluation, as the training scripts have them."""
     recipe = replace(recipe, batch_size=3)
     with gpu.waiting():
-        split = feed.resident(splits.train, recipe.train_pipeline(0), CUDA)
-        held = feed.resident(splits.validation, validation, CUDA)
+        split = data.preload(splits.train, recipe.train_pipeline(0), CUDA)
+        held = data.preload(splits.validation, validation, CUDA)
     classification.train_epoch(model, Optimiser(), split, recipe, CUDA, 0)
     assert classification.evaluate(model, held, validation, 3, CUDA)["validation_loss"] == 0
 

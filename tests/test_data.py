@@ -11,9 +11,10 @@ from conftest import draw_small
 from PIL import Image
 
 from common import data as data_module
+from common.cli import UsageError
 from common.data import batches, read_image
 from common.files import image_files
-from common.setup import UsageError
+from hw1 import p1_synthetic, p3_data
 from hw1.p1_data import load_p1
 
 
@@ -63,8 +64,8 @@ def decodes(monkeypatch, *arguments, **options) -> int:
 
 def test_sizes_and_forms_of_a_folder_are_kept_side_by_side(tmp_path, monkeypatch):
     files = image_files(draw_small(tmp_path, 1, 1) / "train_50", (".png",))
-    forms = [(32, None), (32, data_module.fitted), (32, data_module.squeezed), (16, data_module.fitted)]
-    assert [decodes(monkeypatch, files, size, fit=fit) for size, fit in forms * 2] == [50] * 4 + [0] * 4
+    forms = [(32, None), (32, p3_data.resize_and_crop), (32, data_module.resize_square), (16, p3_data.resize_and_crop)]
+    assert [decodes(monkeypatch, files, size, fit) for size, fit in forms * 2] == [50] * 4 + [0] * 4
 
 
 @pytest.mark.parametrize("what", ["PIL.__version__", "torch.__version__", "torchvision.__version__", "code"])
@@ -118,8 +119,8 @@ def test_every_rank_fills_the_cache(tmp_path, monkeypatch):
 
 
 def test_missing_set_falls_back_and_says_so(tmp_path, capsys, monkeypatch):
-    drawn, draw = [], data_module.synthetic.draw_p1
-    monkeypatch.setattr(data_module.synthetic, "draw_p1", lambda folder: drawn.append(draw(folder, 2, 2)))
+    drawn, draw = [], p1_synthetic.draw_p1
+    monkeypatch.setattr(p1_synthetic, "draw_p1", lambda folder: drawn.append(draw(folder, 2, 2)))
     monkeypatch.setattr(data_module.synthetic, "version", lambda draw: "small")
     (tmp_path / "hw2_data").mkdir()
     assert [load_p1(str(tmp_path)).name for _ in range(2)] == ["synthetic"] * 2 and len(drawn) == 1
@@ -236,5 +237,5 @@ def test_evaluation_is_shared_by_more_processes_than_there_are_images(monkeypatc
     found = []
     for rank in range(4):
         monkeypatch.setattr(data_module, "rank", lambda rank=rank: rank)
-        found.append([index.tolist() for index in data_module.shares(2, 5)])
+        found.append([index.tolist() for index in data_module.evaluation_indices(2, 5)])
     assert found == [[[0]], [[1]], [], []]

@@ -12,11 +12,13 @@ import pytest
 import torch
 from processes import pair
 
-from common import checkpoints, results, setup, synthetic, training
+from common import checkpoints, results, setup, training
 from common import data as data_module
-from common.setup import ROOT, Incomplete, Runtime, UsageError
+from common.cli import ROOT, Incomplete, UsageError
+from common.setup import Runtime
 from hw1 import (
     p1_recipes,
+    p1_synthetic,
     p1_train,
     p2_data,
     p2_models,
@@ -112,7 +114,7 @@ def every_training(args: argparse.Namespace) -> None:
 def course(tmp_path_factory) -> Path:
     """A --data folder with a little of everything."""
     folder = tmp_path_factory.mktemp("course")
-    synthetic.draw_p1(folder / "hw1_data/p1_data", 2, 1)
+    p1_synthetic.draw_p1(folder / "hw1_data/p1_data", 2, 1)
     land_synthetic.draw_p2(folder / "hw1_data/p2_data", 8, 3)
     p3_synthetic.draw_p3(folder / "hw1_data/p3_data", 60, 40, 40)
     cifar_synthetic.draw_cifar(folder / "hw2_data/p2_data", 200, 20, 20)
@@ -198,7 +200,7 @@ def rank_zero_helpers(args: argparse.Namespace) -> None:
         said(lambda: setup.writable_folder(file / "below")),
         said(lambda: checkpoints.load_checkpoint_for_all(missing, "")),
         said(lambda: results.save_half(missing, "p1.pth", {})),
-        said(lambda: results.ended(args.folder / "kept", {"weights": "none"}, False)),
+        said(lambda: results.finished_history(args.folder / "kept", {"weights": "none"}, False)),
         said(lambda: training.resume(args.folder / "kept", None, None, None, {"weights": "none"})),
         said(lambda: next(training.Run(args.folder / "kept", None, {"weights": "none"}, CPU).epochs(None, None))),
         said(lambda: checkpoints.published_weights("small", None)),
@@ -207,8 +209,10 @@ def rank_zero_helpers(args: argparse.Namespace) -> None:
         said(lambda: p3_data.read_excluded(missing)),
         said(lambda: p2_caption_train.word_pieces(missing, None)),
     ]
-    alone = setup.from_rank_zero(lambda: [setup.rank(), setup.world_size(), setup.total(1.0), setup.shared(str, [1, 2, 3])])
-    together = [mine, setup.world_size(), setup.total(1.0), setup.shared(lambda piece: f"{mine}: {piece}", [1, 2, 3])]
+    alone = setup.from_rank_zero(
+        lambda: [setup.rank(), setup.world_size(), setup.sum_over_processes(1.0), setup.distributed_map(str, [1, 2, 3])]
+    )
+    together = [mine, setup.world_size(), setup.sum_over_processes(1.0), setup.distributed_map(lambda piece: f"{mine}: {piece}", [1, 2, 3])]
     try:
         setup.from_rank_zero(incomplete)
     except Incomplete as error:
@@ -246,22 +250,22 @@ def wrong_on_one(args: argparse.Namespace) -> None:
 
 
 def total() -> None:
-    setup.total(1.0)
+    setup.sum_over_processes(1.0)
 
 
 def from_rank_zero() -> None:
     setup.from_rank_zero(int)
-    setup.total(1.0)
+    setup.sum_over_processes(1.0)
 
 
 def barrier() -> None:
     with setup.one_process_first():
         pass
-    setup.total(1.0)
+    setup.sum_over_processes(1.0)
 
 
 def share() -> None:
-    setup.shared(int, [1, 2])
+    setup.distributed_map(int, [1, 2])
 
 
 def gradients() -> None:
@@ -297,7 +301,7 @@ def wrong_before_joining(args: None) -> None:
 def killed(args: None) -> None:
     if joined() == 1:
         os.kill(os.getpid(), 9)
-    setup.total(1.0)
+    setup.sum_over_processes(1.0)
 
 
 @pytest.mark.parametrize("main", [wrong_first_process, wrong_everywhere, wrong_before_joining])
@@ -322,7 +326,7 @@ def locate(args: argparse.Namespace) -> None:
 
 
 def few(folder: Path) -> None:
-    synthetic.draw_p1(folder, 1, 1)
+    p1_synthetic.draw_p1(folder, 1, 1)
 
 
 def test_the_first_process_chooses_the_data(data, tmp_path):

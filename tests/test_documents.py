@@ -16,11 +16,11 @@ import yaml
 from PIL import Image
 
 import run_all
-from common import cli, items, synthetic
+from common import cli, items
 from common.checkpoints import load_checkpoint
 from common.cli import ROOT
-from hw1 import p2_synthetic, p3_models
-from hw2 import p1_synthetic
+from hw1 import p1_synthetic, p2_synthetic, p3_models
+from hw2 import p1_synthetic as scenes
 from hw2 import p2_synthetic as cifar
 
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -90,11 +90,11 @@ def workspace(tmp_path_factory):
     for name in ("hw1", "hw2", "hw3"):
         (folder / name).symlink_to(ROOT / name)
     data = folder / "data"
-    synthetic.draw_p1(data / "hw1_data/p1_data", 1, 1)
+    p1_synthetic.draw_p1(data / "hw1_data/p1_data", 1, 1)
     p2_synthetic.draw_p2(data / "hw1_data/p2_data", 1, 1)
     for kind in ("sat.jpg", "mask.png"):
         (data / f"hw1_data/p2_data/validation/0000_{kind}").rename(data / f"hw1_data/p2_data/validation/0013_{kind}")
-    p1_synthetic.draw_scenes(data / "hw2_data/p1_data", 1, 1)
+    scenes.draw_scenes(data / "hw2_data/p1_data", 1, 1)
     cifar.draw_cifar(data / "hw2_data/p2_data", 20, 10, 1)
     for name in ("IN_DIR", "results"):
         (folder / name).mkdir()

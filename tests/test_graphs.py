@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from common import graphs
+from common import speed
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def network() -> torch.nn.Module:
 
 def test_batches_of_a_steady_shape_become_a_graph_and_the_results_are_the_same(made):
     shapes, replays = made
-    plain, graphed = network(), graphs.Graphed(network())
+    plain, graphed = network(), speed.CudaGraphs(network())
     sizes = [5, 5, 5, 5, 5, 2, 5, 5, 3, 3]
     for size in sizes:
         x = torch.randn(size, 4, generator=torch.Generator().manual_seed(size))
@@ -49,7 +49,7 @@ def test_batches_of_a_steady_shape_become_a_graph_and_the_results_are_the_same(m
 
 def test_evaluation_other_inputs_and_many_shapes_are_left_alone(made):
     shapes, replays = made
-    graphed = graphs.Graphed(network())
+    graphed = speed.CudaGraphs(network())
     for _ in range(5):
         with torch.no_grad():
             graphed(torch.ones(3, 4))
@@ -59,18 +59,18 @@ def test_evaluation_other_inputs_and_many_shapes_are_left_alone(made):
     assert not shapes
     graphed.train()
     for size in range(2, 10):
-        for _ in range(graphs.STEADY + 1):
+        for _ in range(speed.STEADY + 1):
             graphed(torch.ones(size, 4))
-    assert [shape for ((shape, _),) in shapes] == list(range(2, 2 + graphs.MOST)) and len(replays) == graphs.MOST
+    assert [shape for ((shape, _),) in shapes] == list(range(2, 2 + speed.MOST_GRAPHS)) and len(replays) == speed.MOST_GRAPHS
 
     class Optional(torch.nn.Linear):
         def forward(self, x, mask=None):
             return super().forward(x)
 
-    optional = graphs.Graphed(Optional(4, 2))
+    optional = speed.CudaGraphs(Optional(4, 2))
     for _ in range(5):
         optional(torch.ones(3, 4), None)
-    assert len(shapes) == graphs.MOST
+    assert len(shapes) == speed.MOST_GRAPHS
 
 
 def test_a_graph_that_cannot_be_made_costs_a_line_and_no_number(monkeypatch, capsys):
@@ -78,7 +78,7 @@ def test_a_graph_that_cannot_be_made_costs_a_line_and_no_number(monkeypatch, cap
         raise RuntimeError("CUDA error: no graph\nmore")
 
     monkeypatch.setattr(torch.cuda, "make_graphed_callables", fail)
-    graphed = graphs.Graphed(torch.nn.Linear(4, 2))
+    graphed = speed.CudaGraphs(torch.nn.Linear(4, 2))
     x = torch.ones(3, 4)
     for _ in range(6):
         assert torch.equal(graphed(x), graphed.module(x))

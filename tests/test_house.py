@@ -6,7 +6,7 @@ from pathlib import Path
 from common.cli import ROOT
 
 FILES = [*sorted(path for folder in ("common", "hw1", "hw2", "hw3") for path in (ROOT / folder).glob("*.py")), ROOT / "run_all.py"]
-MAY_HAVE_ARGS = {"main", "parse_args", "check_report", "changes", "seeds", "start", "__torch_function__"}  # torch names its own so
+MAY_HAVE_ARGS = {"main", "parse_args", "check_report", "overrides", "seeds", "start", "__torch_function__"}  # torch names its own so
 MOST_PARAMETERS = 6
 
 

@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 
 from common.checkpoints import load_checkpoint
-from common.setup import UsageError
+from common.cli import UsageError
 from hw2 import p2_data, p2_learning_curves, p2_models, p2_recipes, p2_summary, p2_synthetic
 
 

@@ -10,7 +10,7 @@ import torch
 from conftest import run_script
 from PIL import Image
 
-from common.setup import UsageError
+from common.cli import UsageError
 from hw2 import p1_data, p1_features, p1_scenes, p1_synthetic, sift
 from hw2.p1_classes import CLASSES
 

@@ -15,10 +15,9 @@ from conftest import run_script
 from common import classification, data, setup, training
 from common.augment import Crop, PerImage, Pipeline
 from common.checkpoints import load_checkpoint, save_checkpoint
-from common.data import Labelled, Splits
-from common.feed import feed
+from common.cli import UsageError
+from common.data import Labelled, Splits, load_batches
 from common.results import beats, summary
-from common.setup import UsageError
 from hw2 import (
     p2_augmentation,
     p2_cleaning,
@@ -101,7 +100,7 @@ def test_each_image_of_the_combined_set_gets_its_parts_pipeline(monkeypatch, ran
     for rank in range(ranks):
         monkeypatch.setattr(data, "rank", lambda rank=rank: rank)
         walk = train.batches(10, torch.Generator().manual_seed(0), pipeline.draws)
-        for images, target, _ in feed(train, pipeline, walk, runtime):
+        for images, target, _ in load_batches(train, pipeline, walk, runtime):
             assert torch.equal(images[:, 0, 9, 9] % 10, target)
             seen += list(zip(images[:, 0, 9, 9].tolist(), images[:, 1, 9, 9].tolist(), strict=True))
     assert sorted(seen) == sorted([(i, 0) for i in range(30)] + [(i, 1) for i in range(10)] + [(i, 2) for i in range(10, 20)])

@@ -14,8 +14,8 @@ from torchvision import models
 
 from common import checkpoints, page, setup
 from common.checkpoints import save_checkpoint
-from common.files import read_csv
-from common.setup import UsageError
+from common.cli import UsageError
+from hw1.p1_data import read_csv
 from hw3 import (
     catr,
     p2_caption_attention,
@@ -412,7 +412,7 @@ def test_pictures_of_two_subjects():
 def published(monkeypatch):
     """EfficientNet-Lite0's weights, random and in timm's names."""
     torch.manual_seed(3)
-    state = checkpoints.create("tf_efficientnet_lite0").state_dict()
+    state = checkpoints.timm_model("tf_efficientnet_lite0").state_dict()
     monkeypatch.setattr("common.checkpoints.published_weights", lambda name, url: state)
     return state
 

@@ -13,9 +13,10 @@ from PIL import Image
 
 from common import classification, training
 from common.checkpoints import load_checkpoint, save_checkpoint
+from common.cli import UsageError
 from common.data import Labelled
 from common.files import file_digest
-from common.setup import Runtime, UsageError
+from common.setup import Runtime
 from hw3 import p1_data, p1_models, p1_pos_embed, p1_recipes, p1_synthetic, p1_train, p3_attention_map
 
 

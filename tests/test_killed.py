@@ -7,8 +7,8 @@ import sys
 import pytest
 from conftest import run_script
 
-from common import cli
-from common.cli import HOST
+from common import files
+from common.files import HOST
 
 
 def test_killed_and_full_disks_leave_whole_files_and_the_same_training():
@@ -26,7 +26,7 @@ def test_leftovers_of_ended_processes_are_removed(tmp_path):
         (tmp_path / f".a[1].txt.{HOST}.{pid}.part").write_text("half")
     (tmp_path / f".b.txt.{HOST}.{ended.pid}.part").write_text("of another file")
     (tmp_path / f".b.txt.elsewhere.{ended.pid}.part").write_text("of another machine, where it may run")
-    with cli.replacing(tmp_path / "a[1].txt") as temporary:
+    with files.atomic_write(tmp_path / "a[1].txt") as temporary:
         temporary.write_text("whole")
     assert temporary.name == f".a[1].txt.{HOST}.{os.getpid()}.part"  # or the next run would not know whose it is
     names = {path.name for path in tmp_path.iterdir()}

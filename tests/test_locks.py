@@ -10,10 +10,10 @@ import pytest
 import torch
 from conftest import draw_small
 
-from common import checkpoints, locks, setup, training
+from common import checkpoints, files, setup, training
 from common import data as data_module
+from common.cli import ROOT, UsageError
 from common.files import image_files
-from common.setup import ROOT, UsageError
 
 TRAIN = "import sys; from hw1 import p1_train; from common import cli; cli.run(p1_train.main, p1_train.parse_args(sys.argv[1:]))"
 
@@ -28,7 +28,7 @@ def other(code: str, *arguments, **options) -> subprocess.Popen:
 
 # The lock's process has a child of its own, as a training has workers, which ends after it. The child is the one that says "held":
 # until it runs, it has the lock that it inherited.
-HOLD = "import os, sys, time; from pathlib import Path; from common import locks; locks.keep(Path(sys.argv[1])); \
+HOLD = "import os, sys, time; from pathlib import Path; from common import files; files.lock_folder(Path(sys.argv[1])); \
 os.fork() or (print('held', flush=True), os.closerange(0, 3), time.sleep(5), os._exit(0)); input()"
 
 
@@ -36,13 +36,13 @@ def test_a_training_folder_has_one_run_and_names_it(tmp_path):
     holder = other(HOLD, tmp_path)
     assert holder.stdout.readline() == "held\n"
     with pytest.raises(UsageError, match=rf"^pid {holder.pid} on \S+ \(python\S* -c .*\) works in .*; wait for its end, or give another"):
-        locks.keep(tmp_path)
+        files.lock_folder(tmp_path)
     holder.send_signal(signal.SIGKILL)
     holder.wait()
-    locks.keep(tmp_path)  # a killed run leaves nothing that has to be removed
-    locks.keep(tmp_path)
+    files.lock_folder(tmp_path)  # a killed run leaves nothing that has to be removed
+    files.lock_folder(tmp_path)
     tmp_path.rename(renamed := tmp_path.with_name("renamed"))
-    locks.keep(renamed)
+    files.lock_folder(renamed)
     renamed.rename(tmp_path)
     assert f"pid {os.getpid()} on " in (tmp_path / ".lock").read_text()
     held = other(HOLD, tmp_path)
@@ -112,5 +112,5 @@ def test_a_second_run_waits_for_a_cache_and_decodes_nothing(tmp_path, monkeypatc
 
 def test_without_a_place_for_the_lock_the_work_is_done(tmp_path):
     (tmp_path / "file").touch()
-    with locks.alone(tmp_path / "file/a.pt", "decoding a"):
+    with files.exclusive(tmp_path / "file/a.pt", "decoding a"):
         pass

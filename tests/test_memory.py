@@ -9,8 +9,8 @@ from torchvision.transforms.functional import center_crop, resize
 
 from benchmarks import memory
 from common import data
-from common.setup import ROOT
-from hw1 import p2_inference
+from common.cli import ROOT
+from hw1 import p2_inference, p3_data
 from hw3 import pictures
 
 
@@ -24,17 +24,18 @@ def test_a_large_picture_and_a_strip_stay_below_the_bound(tmp_path):
 
 def test_a_strip_is_cropped_before_it_grows(monkeypatch):
     image = torch.randint(0, 256, (3, 30, 50), dtype=torch.uint8)
-    assert torch.equal(data.fitted(image, 64), center_crop(resize(image, 64, antialias=True), [64]))
+    assert torch.equal(p3_data.resize_and_crop(image, 64), center_crop(resize(image, 64, antialias=True), [64]))
     made = []
-    monkeypatch.setattr(data, "resize", lambda part, size, **options: made.append(part.shape) or resize(part, size, **options))
-    assert data.fitted(torch.zeros(3, 20_000, 1, dtype=torch.uint8), 128).shape == (3, 128, 128) and made == [(3, 4, 1)]
+    monkeypatch.setattr(p3_data, "resize", lambda part, size, **options: made.append(part.shape) or resize(part, size, **options))
+    assert p3_data.resize_and_crop(torch.zeros(3, 20_000, 1, dtype=torch.uint8), 128).shape == (3, 128, 128) and made == [(3, 4, 1)]
 
 
 def test_colour_by_colour_is_the_same(monkeypatch):
     image = torch.randint(0, 256, (3, 90, 130), dtype=torch.uint8)
-    whole = data.squeezed(image, 32), data.fitted(image, 32)
+    whole = data.resize_square(image, 32), p3_data.resize_and_crop(image, 32)
     monkeypatch.setattr(data, "LARGE_PIXELS", 8000)
-    assert torch.equal(data.squeezed(image, 32), whole[0]) and torch.equal(data.fitted(image, 32), whole[1])
+    monkeypatch.setattr(p3_data, "LARGE_PIXELS", 8000)
+    assert torch.equal(data.resize_square(image, 32), whole[0]) and torch.equal(p3_data.resize_and_crop(image, 32), whole[1])
 
 
 def test_a_picture_that_would_burst_is_unreadable(tmp_path):

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from common.metrics import accuracy, confusion_matrix, knn_accuracy, silhouette
+from common.metrics import accuracy, confusion_matrix
+from hw1.p1_embedding import knn_accuracy, silhouette
 
 
 def test_accuracy_and_confusion():

@@ -14,7 +14,7 @@ from torchvision import models
 
 from common import classification, items, setup, training
 from common.checkpoints import load_checkpoint, save_checkpoint
-from common.setup import UsageError
+from common.cli import UsageError
 from hw1 import p1_confusion, p1_embedding, p1_inference, p1_items, p1_models, p1_pca, p1_recipes, p1_train, p1_tsne
 from hw1.p1_data import load_p1
 
@@ -313,7 +313,7 @@ def classify(folder, out_csv, weights):
 def test_ten_views():
     x = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
     pixel = torch.nn.Sequential(torch.nn.Conv2d(3, 1, 1), torch.nn.Flatten()).requires_grad_(False)
-    mean = classification.over_views(pixel, x).view(2, 8, 8)
+    mean = classification.tta_logits(pixel, x).view(2, 8, 8)
     near = pixel(x).view(2, 8, 8)
     views = [near.roll((dy, dx), (1, 2)) for dy, dx in ((0, 0), (2, 2), (2, -2), (-2, 2), (-2, -2))]
     expected = torch.stack([view for each in views for view in (each, each.flip(-1))]).mean(0)
@@ -336,7 +336,7 @@ def test_labels_are_the_networks(data, weights, tmp_path):
     model = p1_models.build("small_cnn").eval()
     model.load_state_dict(state["model"])
     split = load_p1(str(data)).validation
-    logits = classification.over_views(model, classification.validation_pipeline({"image_size": 32})(split.images, torch.empty(0, 0)))
+    logits = classification.tta_logits(model, classification.validation_pipeline({"image_size": 32})(split.images, torch.empty(0, 0)))
     expected = dict(zip(split.names, logits.argmax(1).tolist(), strict=True))
     assert found["labels"] == expected
     assert found["accuracy"] == pytest.approx(sum(expected[n] == t for n, t in zip(split.names, split.target, strict=True)) / len(split))

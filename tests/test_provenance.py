@@ -10,9 +10,10 @@ import torch
 from conftest import draw_small
 
 from common import checkpoints, page, results, training
+from common.cli import Incomplete, UsageError
 from common.files import file_digest
-from common.setup import Incomplete, Runtime, UsageError
-from hw1 import p1_items, p1_pca, p1_recipes, p1_train, p2_data, p2_recipes, p2_synthetic, p3_data, p3_ssl_pretrain, p3_synthetic
+from common.setup import Runtime
+from hw1 import p1_items, p1_pca, p1_recipes, p1_train, p2_data, p2_recipes, p2_synthetic, p3_data, p3_ssl_pretrain, p3_synthetic, reports
 from hw1.p1_data import load_p1
 from hw2 import p1_data as scenes
 from hw2 import p1_scenes, p1_synthetic, p2_training
@@ -73,7 +74,7 @@ def test_a_file_of_weights_is_known_by_its_content(tmp_path):
         said.append(training.run_settings(SCRATCH, str(path), {}, CPU)["weights"])
     assert said[0] != said[1] and said[1] == f"a.pth ({file_digest(path)})"
     with pytest.raises(UsageError, match="holds a training with weights"):
-        training.refuse_other_start(tmp_path, {"weights": said[0]}, {"weights": said[1]})
+        training.check_same_start(tmp_path, {"weights": said[0]}, {"weights": said[1]})
 
 
 # ---- data ----
@@ -241,9 +242,9 @@ def test_a_quick_row_joins_a_quick_table_of_other_counts_and_no_full_one(tmp_pat
     data = {"name": "p1_data", "train": 50, "digest": "one"}
     row = {"quick": True, "deviations": []}
     results.write_json(tmp_path / "f22a-1.2.json", {"quick": True, "data": data, "rows": {"A": row}})
-    assert results.best_rows(quick, "f22a 1.2", data | {"train": 10}, {"B": row}).keys() == {"A", "B"}
-    assert results.best_rows(full, "f22a 1.2", data, {"B": row}).keys() == {"B"}
-    assert results.best_rows(quick, "f22a 1.2", data | {"digest": "two"}, {"B": row}).keys() == {"B"}
+    assert reports.best_rows(quick, "f22a 1.2", data | {"train": 10}, {"B": row}).keys() == {"A", "B"}
+    assert reports.best_rows(full, "f22a 1.2", data, {"B": row}).keys() == {"B"}
+    assert reports.best_rows(quick, "f22a 1.2", data | {"digest": "two"}, {"B": row}).keys() == {"B"}
 
 
 # ---- later stages, and machines ----
@@ -325,10 +326,10 @@ def test_a_finished_training_is_a_result_on_every_machine(tmp_path):
     with pytest.raises(UsageError, match=r"other settings \(precision\)"):
         walk(tmp_path / "half", {}, CPU)
     settings = {"epochs": 2, "data": {}, "precision": CPU_BF16.precision()}
-    results.keep_history(tmp_path / "table", settings, [{"epoch": 1}])  # as an older commit wrote it
-    found = results.ended(tmp_path / "table", settings | {"precision": CPU.precision()}, resuming=True)
+    results.write_history(tmp_path / "table", settings, [{"epoch": 1}])  # as an older commit wrote it
+    found = results.finished_history(tmp_path / "table", settings | {"precision": CPU.precision()}, resuming=True)
     assert found == [{"epoch": 1, "precision": CPU_BF16.precision()}]
-    assert results.ended(tmp_path / "table", settings | {"lr": 1}, resuming=True) == []
+    assert results.finished_history(tmp_path / "table", settings | {"lr": 1}, resuming=True) == []
 
 
 def no_epoch(epoch: int) -> dict:

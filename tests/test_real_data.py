@@ -9,7 +9,7 @@ import torch
 from conftest import COURSE_DATA
 
 from common.checkpoints import load_checkpoint
-from common.setup import ROOT
+from common.cli import ROOT
 
 P1, P2, CIFAR = (COURSE_DATA / name for name in ("hw1_data/p1_data", "hw1_data/p2_data", "hw2_data/p2_data"))
 

@@ -4,7 +4,8 @@ import json
 
 import torch
 
-from common import figures, results, setup
+from common import cli, figures, results, setup
+from hw1 import p1_embedding
 
 
 def write(out, quick=False, **fields):
@@ -25,7 +26,7 @@ def test_entries(tmp_path):
 
 def test_command_names_no_folder_of_this_machine(monkeypatch):
     for out in (["--out", "/some/where"], ["--out=/some/where"]):
-        monkeypatch.setattr("sys.argv", [str(setup.ROOT / "hw1/p1_train.py"), "--quick", *out, "--arch", "out"])
+        monkeypatch.setattr("sys.argv", [str(cli.ROOT / "hw1/p1_train.py"), "--quick", *out, "--arch", "out"])
         assert results.command_line() == "python hw1/p1_train.py --quick --arch out"
 
 
@@ -48,5 +49,5 @@ def test_worse_never_replaces_better(tmp_path, capsys):
 
 
 def test_fifty_classes_can_be_told_apart():
-    styles = figures.class_styles(50)
+    styles = p1_embedding.class_styles(50)
     assert len({(style["color"], style["marker"]) for style in styles}) == 50

@@ -15,10 +15,10 @@ from dataclasses import replace
 import pytest
 
 import run_all as runner
-from common import cli, items, synthetic
+from common import cli, items
 from common.cli import ROOT
 from common.files import file_digest
-from hw1 import p3_data, p3_recipes
+from hw1 import p1_synthetic, p3_data, p3_recipes
 from hw2 import p2_final, p2_models, p2_ours, p2_recipes
 from hw2 import p2_synthetic as cifar_synthetic
 
@@ -37,7 +37,7 @@ print("said by", args.name)
 time.sleep(float(args.sleep or 0))
 (out / f".half.{HOST}.{PID}.part").unlink()
 sys.exit(3 if args.fail else 0)
-""".replace("{HOST}", "{__import__('common.cli').cli.HOST}").replace("{PID}", "{__import__('os').getpid()}")
+""".replace("{HOST}", "{__import__('common.files').files.HOST}").replace("{PID}", "{__import__('os').getpid()}")
 
 TOML = """
 [reports]
@@ -190,7 +190,7 @@ def test_wrong_use(options):
 
 def test_the_long_form_of_items_that_build_on_each_other_runs_twice(tmp_path, monkeypatch):
     data, out = tmp_path / "data", tmp_path / "out"
-    synthetic.draw_p1(data / "hw1_data/p1_data", 1, 1)
+    p1_synthetic.draw_p1(data / "hw1_data/p1_data", 1, 1)
     cifar_synthetic.draw_cifar(data / "hw2_data/p2_data", 100, 20, 10)
     chain = p2_recipes.SCRATCH
     short = replace(chain, last=replace(chain.last, network="whitened", epochs=1, batch_size=40))
@@ -225,7 +225,7 @@ def clone(tmp_path):
     """A folder with run_all.sh and a .venv whose python writes down how it is called."""
     root = tmp_path / "a clone"
     (root / "common").mkdir(parents=True)
-    for name in ("run_all.sh", "common/venv.sh", "common/locks.py", "common/cli.py", "requirements.txt"):
+    for name in ("run_all.sh", "common/venv.sh", "common/files.py", "common/cli.py", "requirements.txt"):
         (root / name).write_text((ROOT / name).read_text())
     python = root / ".venv/bin/python"
     python.parent.mkdir(parents=True)

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from common import checkpoints, cli, setup
-from common.setup import UsageError
+from common import checkpoints, cli, files, setup
+from common.cli import UsageError
 
 
 def test_checkpoint_there_and_back(tmp_path):
@@ -35,7 +35,7 @@ def test_a_checkpoint_is_on_the_disk_before_it_takes_its_name(tmp_path, monkeypa
 def test_failed_write_keeps_the_old_file(tmp_path):
     path = tmp_path / "a.txt"
     path.write_text("old")
-    with pytest.raises(ZeroDivisionError), cli.replacing(path) as temporary:
+    with pytest.raises(ZeroDivisionError), files.atomic_write(path) as temporary:
         temporary.write_text("half")
         raise ZeroDivisionError
     assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
@@ -56,10 +56,10 @@ def test_full_disk_is_one_line_and_keeps_the_old_checkpoint(tmp_path):
 
 def test_unwritable_output_is_wrong_use(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(UsageError, match="cannot write"), cli.replacing(tmp_path / "file" / "a.csv"):
+    with pytest.raises(UsageError, match="cannot write"), files.atomic_write(tmp_path / "file" / "a.csv"):
         pass
     (tmp_path / "folder").mkdir()
-    with pytest.raises(UsageError, match="cannot write"), cli.replacing(tmp_path / "folder") as temporary:
+    with pytest.raises(UsageError, match="cannot write"), files.atomic_write(tmp_path / "folder") as temporary:
         temporary.write_text("")
 
 
@@ -98,7 +98,7 @@ def test_weights_of_another_model_are_named():
 
 
 @pytest.mark.parametrize(
-    ("error", "code"), [(None, 0), (UsageError("wrong\nuse"), 2), (setup.Incomplete("half"), 1), (KeyboardInterrupt(), 130)]
+    ("error", "code"), [(None, 0), (UsageError("wrong\nuse"), 2), (cli.Incomplete("half"), 1), (KeyboardInterrupt(), 130)]
 )
 def test_exit_codes(error, code, capsys):
     def main(args):
@@ -106,10 +106,10 @@ def test_exit_codes(error, code, capsys):
             raise error
 
     if code == 0:
-        setup.run(main, argparse.Namespace())
+        cli.run(main, argparse.Namespace())
         return
     with pytest.raises(SystemExit) as stop:
-        setup.run(main, argparse.Namespace())
+        cli.run(main, argparse.Namespace())
     assert stop.value.code == code and capsys.readouterr().err.count("\n") == 1
 
 

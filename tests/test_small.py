@@ -5,7 +5,7 @@ import torch
 from conftest import draw_small
 
 from common import data
-from common.setup import UsageError
+from common.cli import UsageError
 from hw1 import p1_pca, p1_train, p1_tsne
 
 

@@ -1,11 +1,11 @@
-"""common/small_maps.py: the same numbers as torch's convolution, whatever the map."""
+"""common/speed.py: the same numbers as torch's convolution, whatever the map."""
 
 import pytest
 import torch
 from torch import nn
 from torchvision import models
 
-from common import small_maps
+from common import speed
 
 CASES = [  # map's height and width, kernel, stride, padding
     ((1, 1), 1, 1, 0),
@@ -31,8 +31,8 @@ def test_same_as_torch(size, kernel, stride, padding, bias):
     torch.manual_seed(0)
     plain, x = nn.Conv2d(5, 7, kernel, stride, padding, bias=bias), torch.randn(4, 5, *size).to(memory_format=torch.channels_last)
     expected, gradients = result(plain, x)
-    converted = small_maps.convert(plain)
-    assert type(converted) is small_maps.Conv2d
+    converted = speed.convert_convolutions(plain)
+    assert type(converted) is speed.Conv2d
     found, own = result(converted, x)
     assert torch.allclose(found, expected, atol=1e-5)
     assert all(torch.allclose(a, b, atol=1e-4) for a, b in zip(own, gradients, strict=True))
@@ -49,7 +49,7 @@ def test_the_product_is_used_where_it_pays(monkeypatch):
         raise AssertionError("torch's convolution was called")
 
     monkeypatch.setattr(nn.Conv2d, "forward", refuse)
-    for conv in (small_maps.convert(nn.Conv2d(5, 7, 3, padding=1)), small_maps.convert(nn.Conv2d(5, 7, 1))):
+    for conv in (speed.convert_convolutions(nn.Conv2d(5, 7, 3, padding=1)), speed.convert_convolutions(nn.Conv2d(5, 7, 1))):
         assert conv(torch.randn(4, 5, 2, 2)).shape == (4, 7, 2, 2)
         with pytest.raises(AssertionError, match="torch's convolution"):
             conv(torch.randn(4, 5, 4, 4))
@@ -58,7 +58,7 @@ def test_the_product_is_used_where_it_pays(monkeypatch):
 def test_networks_keep_their_names_and_other_convolutions():
     model = models.resnext50_32x4d(num_classes=3)
     names, grouped = list(model.state_dict()), model.layer1[0].conv2
-    small_maps.convert(model)
-    assert list(model.state_dict()) == names and type(grouped) is nn.Conv2d and type(model.conv1) is small_maps.Conv2d
+    speed.convert_convolutions(model)
+    assert list(model.state_dict()) == names and type(grouped) is nn.Conv2d and type(model.conv1) is speed.Conv2d
     others = ({"dilation": 2}, {"padding_mode": "reflect"}, {"padding": "same"})
-    assert {type(small_maps.convert(nn.Conv2d(3, 3, 3, **other))) for other in others} == {nn.Conv2d}
+    assert {type(speed.convert_convolutions(nn.Conv2d(3, 3, 3, **other))) for other in others} == {nn.Conv2d}

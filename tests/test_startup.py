@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from PIL import Image
 
-from common.setup import ROOT
+from common.cli import ROOT
 from hw2 import p2_models, p2_summary
 from hw3 import arguments, catr, p1_models
 

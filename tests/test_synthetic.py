@@ -11,8 +11,8 @@ from PIL import Image
 from torch import nn
 
 from common import synthetic
-from common.setup import UsageError
-from hw1 import p2_synthetic
+from common.cli import UsageError
+from hw1 import p1_synthetic, p2_synthetic
 
 TRAIN, VALIDATION = 40, 10  # per class; the counts of `--quick`
 
@@ -20,7 +20,7 @@ TRAIN, VALIDATION = 40, 10  # per class; the counts of `--quick`
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("synthetic") / "hw1_data" / "p1_data"
-    synthetic.draw_p1(folder, TRAIN, VALIDATION)
+    p1_synthetic.draw_p1(folder, TRAIN, VALIDATION)
     return folder
 
 
@@ -66,7 +66,7 @@ def test_val_gt_agrees_with_the_names(folder):
 
 def test_the_seed_decides_every_byte(tmp_path):
     for name, seed in (("a", 3), ("b", 3), ("c", 4)):
-        synthetic.draw_p1(tmp_path / name, 2, 1, seed)
+        p1_synthetic.draw_p1(tmp_path / name, 2, 1, seed)
     a, b, c = (contents(tmp_path / name) for name in "abc")
     assert a == b
     assert a.keys() == c.keys() and all(a[name] != c[name] for name in a if name.endswith(".png"))
@@ -78,21 +78,21 @@ def test_a_failed_drawing_leaves_nothing(tmp_path, monkeypatch):
     def full_disk(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(synthetic, "write_pngs", full_disk)
+    monkeypatch.setattr(p1_synthetic, "write_pngs", full_disk)
     with pytest.raises(UsageError, match="No space left"):
-        synthetic.draw_p1(tmp_path / "p1_data", 1, 1)
+        p1_synthetic.draw_p1(tmp_path / "p1_data", 1, 1)
     assert not list(tmp_path.iterdir())
 
 
 def test_a_set_that_another_process_finished_first_is_kept(tmp_path):
     (tmp_path / "p1_data").mkdir()
     (tmp_path / "p1_data" / "theirs").touch()
-    synthetic.draw_p1(tmp_path / "p1_data", 1, 1)
+    p1_synthetic.draw_p1(tmp_path / "p1_data", 1, 1)
     assert [str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")] == ["p1_data", "p1_data/theirs"]
 
 
 def test_version_is_twelve_hex_digits_of_the_drawing_file():
-    version = synthetic.version(synthetic.draw_p1)
+    version = synthetic.version(p1_synthetic.draw_p1)
     assert len(version) == 12 and int(version, 16) >= 0
     assert version != synthetic.version(p2_synthetic.draw_p2)
 

@@ -13,12 +13,12 @@ import torch
 from conftest import run_script
 from PIL import Image
 
-from common import checkpoints, cli, figures, grading, synthetic
+from common import checkpoints, figures, files, grading
+from common.cli import ROOT, UsageError
 from common.data import decode_folder, read_annotations, read_image
-from common.files import image_files, whole_number
-from common.setup import ROOT, UsageError
+from common.files import image_files
 from hw1 import p2_inference, p3_data
-from hw1.p1_data import read_answers
+from hw1.p1_data import parse_integer, read_answers
 
 # ---- csv and JSON ----
 
@@ -27,7 +27,7 @@ from hw1.p1_data import read_answers
     "text, number", [("7", 7), (" 7", 7), ("07", 7), ("7.0", 7), ("7.5", None), ("", None), ("cat", None), ("nan", None)]
 )
 def test_whole_numbers_are_read_as_spreadsheets_write_them(text, number):
-    assert whole_number(text) == number
+    assert parse_integer(text) == number
 
 
 def test_answers_of_a_spreadsheet_are_numbers(tmp_path):
@@ -131,7 +131,7 @@ def test_titles_are_drawn_as_they_are(tmp_path, title, drawn):
     figure, axes = figures.new_figure()
     axes[0, 0].set_title(title)
     figures.save(figure, tmp_path / "a.png")
-    assert axes[0, 0].get_title() == drawn and not axes[0, 0].title.get_parse_math() and cli.is_signed(tmp_path / "a.png")
+    assert axes[0, 0].get_title() == drawn and not axes[0, 0].title.get_parse_math() and files.is_signed(tmp_path / "a.png")
 
 
 # ---- outputs ----
@@ -154,7 +154,7 @@ def test_a_signed_mask_is_the_same_picture(tmp_path):
     with Image.open(tmp_path / "a.png") as picture:
         assert picture.info["Software"] == "course-reports"
         assert np.array_equal(np.asarray(picture), p2_inference.coloured(labels).permute(1, 2, 0).numpy())
-    assert cli.is_signed(tmp_path / "a.png")
+    assert files.is_signed(tmp_path / "a.png")
 
 
 @pytest.mark.parametrize(
@@ -169,21 +169,21 @@ def test_a_signed_mask_is_the_same_picture(tmp_path):
 def test_a_csv_path_that_cannot_be_is_refused_before_the_work(tmp_path, make, match):
     make(tmp_path / "out.csv")
     with pytest.raises(UsageError, match=f"OUT_CSV .* {match}"):
-        grading.refuse_other_file(tmp_path / "out.csv")
+        grading.check_own_csv(tmp_path / "out.csv")
 
 
 def test_a_csv_of_ours_is_written_again_until_somebody_changes_it(tmp_path):
     path = tmp_path / "out.csv"
     path.touch()  # as mktemp leaves it
     for label in (1, 2, 2):
-        grading.refuse_other_file(path)
+        grading.check_own_csv(path)
         grading.write_csv(path, [("filename", "label"), ("a.png", label)])
     assert path.read_bytes() == b"filename,label\na.png,2\n"
     with pytest.raises(UsageError, match="is one of the inputs"):
-        grading.refuse_other_file(path, None, path)
+        grading.check_own_csv(path, None, path)
     path.write_text("filename,label\na.png,3\n")
     with pytest.raises(UsageError, match="not as this script wrote it"):
-        grading.refuse_other_file(path)
+        grading.check_own_csv(path)
 
 
 def test_a_run_killed_between_the_record_and_the_csv_can_be_repeated(tmp_path, monkeypatch):
@@ -193,7 +193,7 @@ def test_a_run_killed_between_the_record_and_the_csv_can_be_repeated(tmp_path, m
         with monkeypatch.context() as patch, pytest.raises(UsageError):
             patch.setattr(os, "replace", lambda one, other: replace(one, other) if other != path else os.stat(tmp_path / "none"))
             grading.write_csv(path, [("filename", "label"), ("a.png", label)])
-        grading.refuse_other_file(path)
+        grading.check_own_csv(path)
 
 
 def test_an_out_that_cannot_be_written_is_named_at_the_start(tmp_path):
@@ -207,10 +207,10 @@ def test_an_out_that_cannot_be_written_is_named_at_the_start(tmp_path):
 def test_leftovers_of_a_killed_process_are_removed(tmp_path):
     gone = subprocess.Popen(["true"])
     gone.wait()
-    (tmp_path / f".a.{cli.HOST}.{gone.pid}.part").mkdir()
-    (tmp_path / f".b.{cli.HOST}.{gone.pid}.part").touch()
-    (tmp_path / f".b.{cli.HOST}.{os.getpid()}.part").touch()
-    with synthetic.whole_folder(tmp_path / "a"), cli.replacing(tmp_path / "b") as temporary:
+    (tmp_path / f".a.{files.HOST}.{gone.pid}.part").mkdir()
+    (tmp_path / f".b.{files.HOST}.{gone.pid}.part").touch()
+    (tmp_path / f".b.{files.HOST}.{os.getpid()}.part").touch()
+    with files.atomic_folder(tmp_path / "a"), files.atomic_write(tmp_path / "b") as temporary:
         temporary.touch()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b"]
 

@@ -8,7 +8,7 @@ sys.path.append(str(Path(__file__).resolve().parents[1]))
 
 from torch import nn
 
-from common import setup
+from common import cli, setup
 from hw1 import p1_models, p1_recipes, p1_train
 
 
@@ -27,4 +27,4 @@ if __name__ == "__main__":
     setup._cpu_has_bf16 = lambda: False
     p1_models.OWN["plain"] = plain_network
     p1_recipes.RECIPES["f22a", "A"] = replace(p1_recipes.RECIPES["f22a", "A"], network="plain")
-    setup.run(p1_train.main, p1_train.parse_args())
+    cli.run(p1_train.main, p1_train.parse_args())

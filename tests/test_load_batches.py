@@ -1,4 +1,4 @@
-"""common/feed.py: images, labels and draws stay together, and the number of worker processes changes nothing."""
+"""common/data.py: images, labels and draws stay together, and the number of worker processes changes nothing."""
 
 from dataclasses import replace
 
@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from common import classification, setup, training
-from common.augment import AutoAugment, Crop, Flip, Normalise, PerImage, Pipeline, Resize
-from common.data import Labelled, batches
-from common.feed import feed
+from common.augment import Crop, Flip, Normalise, PerImage, Pipeline, Resize
+from common.data import Labelled, batches, load_batches
 from hw1 import p1_recipes
+from hw1.p1_augment import AutoAugment
 from hw1.p3_augment import Sometimes
 from hw2 import p2_models, p2_recipes
 from hw2.p2_transforms import ByPart
@@ -29,7 +29,7 @@ def runtime(workers: int) -> setup.Runtime:
 def fed(images, pipeline: Pipeline, workers: int) -> list:
     """A pass over thirteen images by batches of four."""
     walk = batches(13, 4, torch.Generator().manual_seed(3), pipeline.draws)
-    return list(feed(Labelled(images, torch.arange(13), NAMES), pipeline, walk, runtime(workers)))
+    return list(load_batches(Labelled(images, torch.arange(13), NAMES), pipeline, walk, runtime(workers)))
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,7 @@ def test_a_pipeline_is_split_after_what_belongs_on_the_cpu():
     for operations, count in [((crop, Flip()), 0), ((crop, AutoAugment(), Flip()), 2), ((Sometimes(0.5, both), crop), 1), ((both,), 1)]:
         first, then = Pipeline(*operations).split()
         assert (first.operations, then.operations) == (operations[:count], operations[count:])
-    assert not p2_recipes.OURS.train_pipeline(0).split()[0].operations
+    assert not p2_recipes.SCRATCH.last.train_pipeline(0).split()[0].operations
 
 
 def test_a_training_does_not_depend_on_the_workers():
