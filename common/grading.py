@@ -34,20 +34,23 @@ def refuse_others_pictures(out_dir: Path, outputs: list[Path]) -> None:
         raise UsageError(f"OUT_DIR {out_dir} holds {count} that this script did not write and would replace; choose another folder")
 
 
-def refuse_other_file(out_csv: Path, *inputs: Path | None) -> None:
-    """Raise UsageError, before the work, if OUT_CSV cannot be written, is an input, or was not written by `write_csv` or changed since."""
-    writable_file(out_csv, "OUT_CSV")
+def refuse_other_file(out_csv: Path, *inputs: Path | None, name: str = "OUT_CSV") -> None:
+    """Raise UsageError, before the work, if a csv cannot be written, is an input, or was not written by `write_csv` or changed since.
+
+    `name` is the argument that gives it.
+    """
+    writable_file(out_csv, name)
     if not out_csv.exists():
         return
     if any(path and path.exists() and out_csv.samefile(path) for path in inputs):
-        raise UsageError(f"OUT_CSV {out_csv} is one of the inputs and would be replaced; choose another path")
+        raise UsageError(f"{name} {out_csv} is one of the inputs and would be replaced; choose another path")
     try:
         content = out_csv.read_bytes()
     except OSError as error:
-        raise UsageError(f"OUT_CSV {out_csv} is there and cannot be read ({error.strerror}); remove it, or choose another path") from error
+        raise UsageError(f"{name} {out_csv} is there and cannot be read ({error.strerror}); remove it, or choose another path") from error
     if content and sha256(content) not in recorded(out_csv):
         what = "is there, and not as this script wrote it: it would be replaced"
-        raise UsageError(f"OUT_CSV {out_csv} {what}; remove it, or choose another path")
+        raise UsageError(f"{name} {out_csv} {what}; remove it, or choose another path")
 
 
 def record_of(out_csv: Path) -> Path:

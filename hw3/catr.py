@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torchvision.models import resnet101
 from torchvision.ops import FrozenBatchNorm2d
 
-from common import setup
+from common import checkpoints, setup
 
 PAD = 0
 
@@ -22,7 +22,8 @@ PAD = 0
 class Config:
     """Sizes of a network; the default is the published one. `side` is the longer side of the input in pixels.
 
-    `start` and `end` are the word pieces [CLS] and [SEP] of its vocabulary, by default BERT's.
+    `start` and `end` are the word pieces [CLS] and [SEP] of its vocabulary, by default BERT's. The encoder has as many layers as the
+    decoder, or `encoder`. With `tied` the word pieces' embeddings are also what the logits are products with.
     """
 
     body: str = "resnet101"
@@ -36,11 +37,14 @@ class Config:
     side: int = 299
     start: int = 101
     end: int = 102
+    encoder: int | None = None
+    tied: bool = False
 
 
 ARCHES = {
     "full": Config(),
     "small": Config("small", width=128, heads=4, layers=2, feedforward=256, positions=64, dropout=0.0, side=96),
+    "lite0": Config("lite0", layers=3, encoder=1, feedforward=512, positions=64, dropout=0.2, side=224, tied=True),
 }
 
 
@@ -50,7 +54,7 @@ ARCHES = {
 class ResNet101(nn.Module):
     """torchvision's ResNet-101 without its head, batch norm frozen, layer 4 dilated: (N, 3, H, W) -> (N, 2048, H / 16, W / 16)."""
 
-    channels = 2048
+    channels, frozen = 2048, False
 
     def __init__(self):
         super().__init__()
@@ -66,7 +70,7 @@ class ResNet101(nn.Module):
 class SmallBody(nn.Module):
     """Four convolutions with group norm, which no neighbour in a batch changes: (N, 3, H, W) -> (N, 128, H / 8, W / 8)."""
 
-    channels = 128
+    channels, frozen = 128, False
 
     def __init__(self):
         super().__init__()
@@ -81,7 +85,24 @@ class SmallBody(nn.Module):
         return self.body(x)
 
 
-BODIES = {"resnet101": ResNet101, "small": SmallBody}
+class EfficientNetLite0(nn.Module):
+    """timm's EfficientNet-Lite0 without its head, never trained: (N, 3, H, W) -> (N, 1280, H / 32, W / 32)."""
+
+    channels, frozen = 1280, True
+
+    def __init__(self):
+        super().__init__()
+        self.body = checkpoints.create("tf_efficientnet_lite0", num_classes=0, global_pool="").requires_grad_(False)
+
+    def train(self, mode: bool = True) -> nn.Module:
+        """Batch norm keeps its statistics, whatever the network around it does."""
+        return super().train(False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.body(x)
+
+
+BODIES = {"resnet101": ResNet101, "small": SmallBody, "lite0": EfficientNetLite0}
 
 
 def sine_positions(rows: int, columns: int, width: int, device=None) -> Tensor:
@@ -185,6 +206,9 @@ class Embeddings(nn.Module):
         self.position_embeddings = nn.Embedding(config.positions, config.width)
         self.LayerNorm = nn.LayerNorm(config.width, eps=1e-12)
         self.dropout = nn.Dropout(config.dropout)
+        if config.tied:  # as products with a normalised vector, logits begin small
+            nn.init.normal_(self.word_embeddings.weight, std=0.02)
+            nn.init.normal_(self.position_embeddings.weight, std=0.02)
 
     def forward(self, tokens: Tensor, first: int) -> Tensor:
         place = self.position_embeddings.weight[first : first + tokens.shape[1]]
@@ -194,9 +218,9 @@ class Embeddings(nn.Module):
 class Stack(nn.Module):
     """Layers and the norm after them."""
 
-    def __init__(self, layer: type[Block], config: Config):
+    def __init__(self, layer: type[Block], config: Config, count: int):
         super().__init__()
-        self.layers = nn.ModuleList(layer(config) for _ in range(config.layers))
+        self.layers = nn.ModuleList(layer(config) for _ in range(count))
         self.norm = nn.LayerNorm(config.width)
 
 
@@ -205,7 +229,8 @@ class Transformer(nn.Module):
 
     def __init__(self, config: Config):
         super().__init__()
-        self.encoder, self.decoder = Stack(EncoderLayer, config), Stack(DecoderLayer, config)
+        self.encoder = Stack(EncoderLayer, config, config.layers if config.encoder is None else config.encoder)
+        self.decoder = Stack(DecoderLayer, config, config.layers)
         self.embeddings = Embeddings(config)
 
 
@@ -228,6 +253,10 @@ class Memory:
     hidden: Tensor
     grids: list[tuple[int, int]]
 
+    def of(self, images: Tensor) -> "Memory":
+        """What `decode` needs of these images, places on the memory's device, in their order and as often as they come."""
+        return Memory([(keys[images], values[images]) for keys, values in self.layers], self.hidden[images], [])
+
 
 class CATR(nn.Module):
     """Images and the tokens so far -> logits of the next token."""
@@ -238,17 +267,38 @@ class CATR(nn.Module):
         self.backbone = nn.ModuleList([BODIES[config.body]()])
         self.input_proj = nn.Conv2d(self.backbone[0].channels, config.width, 1)
         self.transformer = Transformer(config)
-        self.mlp = MLP(config.width, 512, config.vocab)
+        if config.tied:
+            self.bias = nn.Parameter(torch.zeros(config.vocab))
+        else:
+            self.mlp = MLP(config.width, 512, config.vocab)
 
-    def encode(self, images: list[Tensor]) -> Memory:
-        """Images (3, H, W) of any sizes, normalised. Each goes through the body alone: its neighbours in the batch change nothing.
+    @property
+    def frozen(self) -> bool:
+        """Whether the body is never trained, so that its features of an image are always the same."""
+        return self.backbone[0].frozen
 
-        Images of one size go through together.
+    def features(self, images: list[Tensor]) -> list[Tensor]:
+        """What the body sees in images (3, H, W) of any sizes, normalised: (channels, rows, columns) each.
+
+        Each goes through the body alone: its neighbours in the batch change nothing. Images of one size go through together.
         """
         same = len({image.shape for image in images}) == 1
-        body = [*self.backbone[0](torch.stack(images))] if same else [self.backbone[0](image[None])[0] for image in images]
-        grids = [tuple(feature.shape[1:]) for feature in body]
-        tokens = [self.input_proj(feature[None])[0].flatten(1).T for feature in body]
+        return [*self.backbone[0](torch.stack(images))] if same else [self.backbone[0](image[None])[0] for image in images]
+
+    def remember(self, seen: list[Tensor]) -> Memory:
+        """Images as a training has them: of a frozen body their features, else themselves."""
+        return self.read(seen) if self.frozen else self.encode(seen)
+
+    def encode(self, images: list[Tensor]) -> Memory:
+        """Images (3, H, W) of any sizes, normalised."""
+        return self.read(self.features(images))
+
+    def read(self, features: list[Tensor]) -> Memory:
+        """Features of images, of any sizes."""
+        grids = [tuple(feature.shape[1:]) for feature in features]
+        same = len(set(grids)) == 1
+        projected = [*self.input_proj(torch.stack(features))] if same else [self.input_proj(feature[None])[0] for feature in features]
+        tokens = [feature.flatten(1).T for feature in projected]
         positions = [sine_positions(*grid, self.config.width, tokens[0].device) for grid in grids]
         x, position = (nn.utils.rnn.pad_sequence(parts, batch_first=True) for parts in (tokens, positions))
         length = torch.tensor([len(part) for part in tokens])
@@ -271,11 +321,17 @@ class CATR(nn.Module):
             x, attention, known = layer(x, position, memory.layers[number], memory.hidden, past[number] if past else None)
             weights.append(attention)
             kept.append(known)
-        return self.mlp(self.transformer.decoder.norm(x)), torch.stack(weights, 1), kept
+        x = self.transformer.decoder.norm(x)
+        logits = F.linear(x, self.transformer.embeddings.word_embeddings.weight, self.bias) if self.config.tied else self.mlp(x)
+        return logits, torch.stack(weights, 1), kept
 
-    def forward(self, images: list[Tensor], tokens: Tensor) -> Tensor:
-        """Logits (N, T, vocab): at each place those of the next token."""
-        return self.decode(tokens, self.encode(images))[0]
+    def forward(self, images: list[Tensor], parts: list[tuple[Tensor, Tensor]]) -> list[Tensor]:
+        """Images as `remember` takes them, and captions of them in parts: (N,) each caption's image, and its tokens (N, T).
+
+        Gives each part's logits (N, T, vocab): at each place those of the next token. Each image is encoded once.
+        """
+        memory = self.remember(images)
+        return [self.decode(tokens, memory.of(which))[0] for which, tokens in parts]
 
 
 @dataclass(frozen=True)
@@ -289,12 +345,17 @@ class Caption:
     attention: Tensor
 
 
+def generate(model: CATR, images: list[Tensor] | Memory, most: int | None = None, beams: int = 1) -> list[Caption]:
+    """By `greedy` for one beam, else by `beam_search`."""
+    return greedy(model, images, most) if beams == 1 else beam_search(model, images, beams, most)
+
+
 @setup.evaluation()
-def greedy(model: CATR, images: list[Tensor], most: int | None = None) -> list[Caption]:
+def greedy(model: CATR, images: list[Tensor] | Memory, most: int | None = None) -> list[Caption]:
     """The likeliest next token, step by step, until each image's caption ends or has `most` tokens (by default as many as fit)."""
     model.eval()
-    memory, past, maps = model.encode(images), None, []
-    tokens = torch.full((len(images), 1), model.config.start, device=memory.hidden.device)
+    memory, past, maps = images if isinstance(images, Memory) else model.encode(images), None, []
+    tokens = torch.full((len(memory.grids), 1), model.config.start, device=memory.hidden.device)
     for _ in range(min(most or model.config.positions, model.config.positions - 1)):
         logits, attention, past = model.decode(tokens[:, -1:], memory, past)
         maps.append(attention)
@@ -303,6 +364,41 @@ def greedy(model: CATR, images: list[Tensor], most: int | None = None) -> list[C
             break
     whole = torch.cat(maps, 3)
     return [cut(tokens[i].tolist(), whole[i], grid, model.config.end) for i, grid in enumerate(memory.grids)]
+
+
+@setup.evaluation()
+def beam_search(model: CATR, images: list[Tensor] | Memory, beams: int, most: int | None = None) -> list[Caption]:
+    """Of the `beams` best captions of each image, kept step by step, the best: that with the largest mean log-probability of a token.
+
+    One that has ended stays as it is, as long as it is among the best.
+    """
+    model.eval()
+    memory, end = images if isinstance(images, Memory) else model.encode(images), model.config.end
+    count, device = len(memory.grids), memory.hidden.device
+    each, first = memory.of(torch.arange(count, device=device).repeat_interleave(beams)), beams * torch.arange(count, device=device)
+    tokens = torch.full((count * beams, 1), model.config.start, device=device)
+    total = torch.full((count, beams), -torch.inf, device=device)
+    total[:, 0] = 0.0  # all begin alike, so that only one may go on
+    length, over, past = torch.zeros_like(total), torch.zeros_like(total, dtype=torch.bool), None
+    for _ in range(min(most or model.config.positions, model.config.positions - 1)):
+        logits, _, past = model.decode(tokens[:, -1:], each, past)
+        gain = logits[:, -1].log_softmax(1).unflatten(0, (count, beams))
+        stay = torch.full_like(gain, -torch.inf)
+        stay[:, :, end] = 0.0
+        sums = total[:, :, None] + torch.where(over[:, :, None], stay, gain)
+        longer = torch.where(over, length, length + 1)
+        best = (sums / longer[:, :, None]).flatten(1).topk(beams).indices
+        parent, token = best // gain.shape[2], best % gain.shape[2]
+        total, length = sums.flatten(1).gather(1, best), longer.gather(1, parent)
+        over = over.gather(1, parent) | (token == end)
+        rows = (parent + first[:, None]).flatten()
+        tokens = torch.cat([tokens[rows], token.flatten()[:, None]], 1)
+        past = [(keys[rows], values[rows]) for keys, values in past]
+        if over.all():
+            break
+    chosen = tokens[(total / length).max(1).indices + first]
+    attention = model.decode(chosen[:, :-1], memory)[1]
+    return [cut(chosen[i].tolist(), attention[i], grid, end) for i, grid in enumerate(memory.grids)]
 
 
 def cut(tokens: list[int], attention: Tensor, grid: tuple[int, int], end: int) -> Caption:

@@ -69,6 +69,8 @@ def read_split(folder: Path, split: str) -> list[tuple[Path, list[str]]]:
             problems.append(f"a caption of image {number}, which is not listed")
         elif not isinstance(caption, str):
             problems.append(f"image {number} has {caption!r} in place of a caption")
+        elif not caption.strip():
+            problems.append(f"image {number} has an empty caption")
         else:
             own.append(caption.strip())
     problems += [f"{name} has no caption" for number, name in images if not captions[number]]

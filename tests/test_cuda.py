@@ -295,8 +295,10 @@ def test_hw3_p1(gpu, arch):
 def test_hw3_p2(gpu, arch):
     config = replace(catr.ARCHES[arch], vocab=40, start=1, end=2, side=64)
     model, pairs = gpu.built(catr.CATR, config), object.__new__(p2_caption_train.Pairs)
-    pairs.images = [torch.rand(3, 64, 48), torch.rand(3, 40, 64), torch.rand(3, 64, 48)]
+    channels = model.backbone[0].channels if model.frozen else 3
+    pairs.images = [torch.rand(channels, 64, 48), torch.rand(channels, 40, 64), torch.rand(channels, 64, 48)]
     pairs.place, pairs.tokens, pairs.counts = torch.tensor([0, 0, 1, 2]), torch.randint(1, 40, (4, 7)), torch.full((4,), 6)
+    pairs.units, pairs.amounts = torch.arange(4).split([2, 1, 1]), torch.tensor([12, 6, 6])
     recipe = replace(caption_recipes.RECIPES[arch], batch_size=2)
     pairs.turns = True
     p2_caption_train.train_epoch(model, Optimiser(), pairs, recipe, CUDA, 0)
