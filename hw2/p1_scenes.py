@@ -51,7 +51,7 @@ from hw2.p1_classes import ABBREVIATIONS, CLASSES, INDOOR
 from hw2.p1_data import load_scenes
 
 ITEM = items.get("cv22 1")
-QUICK = {"train": 15, "test": 12}  # images of each class
+QUICK = {"train": 20, "test": 20}  # images of each class
 SETTINGS = ("classifier", "metric", "k", "step", "bin_size", "vocab_size", "assign", "tiny_metric", "tiny_k")
 TITLES = {"bag_of_sift": "bag of SIFT", "tiny_image": "tiny image"}
 

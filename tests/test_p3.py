@@ -262,7 +262,10 @@ def test_one_setting_resumes_and_keeps_the_others(drawn, trained, capsys):
 def test_the_table_says_where_its_backbones_come_from(drawn, trained):
     _, found = trained
     backbones = {"sl": found["settings"]["B"]["backbone"], "ssl": found["settings"]["C"]["backbone"]}
-    assert backbones["ssl"]["settings"]["hidden"] == 512 and backbones["sl"]["settings"]["list of images left out"] == "none"
+    assert (
+        backbones["ssl"]["settings"]["hidden"] == p3_recipes.QUICK[p3_recipes.PRETRAIN]["hidden"]
+        and backbones["sl"]["settings"]["list of images left out"] == "none"
+    )
     assert backbones["ssl"]["after the last epoch"]["epoch"] == 1 and backbones["ssl"]["digest"] != backbones["sl"]["digest"]
     origins = [row["weights"] for row in found["rows"].values()]
     assert origins[0] == "none" and found["weights"].startswith("A: none; B: supervised, backbone.pth (")
