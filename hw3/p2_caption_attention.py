@@ -42,7 +42,6 @@ if __name__ == "__main__":
     ARGS = parse_args()  # before torch is imported: --help and a wrong argument answer at once
 
 import numpy as np
-from torch import Tensor
 from tqdm import tqdm
 
 from common import figures, items, results, setup, training
@@ -56,16 +55,6 @@ from hw3.pictures import read_one
 
 REPORTED = ("bike", "girl", "sheep", "ski", "umbrella")  # the report's pictures
 SHOWN, MEASURED = 5, 1000  # pictures of the split
-
-
-def caption_all(model: catr.CATR, images: list, args: argparse.Namespace, runtime: setup.Runtime) -> list[tuple[list[int], Tensor]]:
-    """Tokens and maps of all pictures, which are captioned a few at a time."""
-    found = []
-    for start in tqdm(range(0, len(images), 10), "captions", disable=None, leave=False):
-        seen = [preprocess(image, model.config.side).to(runtime.device) for image in images[start : start + 10]]
-        for caption in catr.generate(model, seen, args.max_tokens, args.beams):
-            found.append((caption.tokens, p2_maps.chosen(caption.attention, args.layer, args.head)))
-    return found
 
 
 def main(args: argparse.Namespace) -> dict:
@@ -92,7 +81,12 @@ def main(args: argparse.Namespace) -> dict:
     deviations += [f"at most {args.max_tokens} tokens"] * (args.max_tokens is not None)
     deviations += [f"{args.beams} beams, not greedy"] * (args.beams > 1)
 
-    tokens, maps = map(list, zip(*caption_all(model, images, args, runtime), strict=True))
+    tokens, maps = [], []
+    for start in tqdm(range(0, len(images), 10), "captions", disable=None, leave=False):
+        seen = [preprocess(image, model.config.side).to(runtime.device) for image in images[start : start + 10]]
+        for caption in catr.generate(model, seen, args.max_tokens, args.beams):
+            tokens.append(caption.tokens)
+            maps.append(p2_maps.chosen(caption.attention, args.layer, args.head))
     words, captions = [pieces.words(own) for own in tokens], [pieces.text(own) for own in tokens]
     if args.save:
         with atomic_write(args.save) as temporary, open(temporary, "wb") as file:

@@ -48,10 +48,11 @@ from hw2 import p2_models as cifar_models
 from hw2 import p2_ours, p2_suspects
 from hw2 import p2_recipes as cifar_recipes
 from hw2.p2_data import NORMALISED
-from hw3 import catr, p1_data, p1_inference, p2_caption_attention, p2_caption_train, p3_attention_map
+from hw3 import catr, p1_data, p1_inference, p2_caption_train, p3_attention_map
 from hw3 import p1_models as vit
 from hw3 import p1_recipes as vit_recipes
 from hw3 import p2_recipes as caption_recipes
+from hw3.p2_data import preprocess
 from hw3.pictures import Pictures
 
 CUDA = setup.Runtime(torch.device("cuda"), bf16=True)
@@ -313,7 +314,7 @@ def test_hw3_p2(gpu, arch):
     p2_caption_train.train_epoch(model, Optimiser(), pairs, recipe, CUDA, 0)
     p2_caption_train.evaluate(model, pairs, 2, CUDA)
     with gpu.waiting(values=True):  # after each word: whether all captions have ended
-        args = p2_caption_attention.parse_args(["--max-tokens", "3"])
-        captions = p2_caption_attention.caption_all(model, [*images(2, 50)], args, CUDA)
-        catr.beam_search(model, [image.float().to("cuda") for image in images(2, 50)], 2, 3)
+        seen = [preprocess(image, config.side).to("cuda") for image in images(2, 50)]
+        captions = catr.generate(model, seen, 3)
+        catr.generate(model, seen, 3, 2)
     assert len(captions) == 2
