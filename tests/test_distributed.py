@@ -207,7 +207,7 @@ def rank_zero_helpers(args: argparse.Namespace) -> None:
         said(lambda: data_module.locate(str(missing), "hw1_data/p1_data", wrong)),
         said(lambda: p3_backbones.file_of("C", choice, replace(CPU, out=args.folder))),
         said(lambda: p3_data.read_excluded(missing)),
-        said(lambda: p2_caption_train.word_pieces(missing, None)),
+        said(lambda: p2_caption_train.word_pieces(missing, None, 100)),
     ]
     alone = setup.from_rank_zero(
         lambda: [setup.rank(), setup.world_size(), setup.sum_over_processes(1.0), setup.distributed_map(str, [1, 2, 3])]
