@@ -14,7 +14,16 @@ from common.cli import ROOT
 P1, P2, CIFAR = (COURSE_DATA / name for name in ("hw1_data/p1_data", "hw1_data/p2_data", "hw2_data/p2_data"))
 
 
-@pytest.mark.parametrize("name, megabytes", [("hw1/checkpoints/p1", 16), ("hw1/checkpoints/p2", 16), ("hw2/checkpoints/p2", 10)])
+@pytest.mark.parametrize(
+    "name, megabytes",
+    [
+        ("hw1/checkpoints/p1", 16),
+        ("hw1/checkpoints/p2", 16),
+        ("hw2/checkpoints/p2", 10),
+        ("hw3/checkpoints/p1", 16),
+        ("hw3/checkpoints/p2", 16),
+    ],
+)
 def test_checkpoints_are_half_precision_and_small(name, megabytes):
     path = ROOT / f"{name}.pth"
     state = load_checkpoint(path, "restore it")
