@@ -306,7 +306,7 @@ def test_training_and_its_figures(pets, trained, tmp_path):
     assert found["deviations"] == result["deviations"] and "74 training pictures, not 3680" in found["deviations"]
     shown = p3_attention_map.main(p3_attention_map.parse_args([*options, "--heads", "--save", str(tmp_path / "new/a.npz")]))
     kept = np.load(tmp_path / "new/a.npz")
-    assert kept["logits"].shape == (3, 37) and kept["attention"].shape == (3, 12, 12) and kept["similarity"].shape == (144, 144)
+    assert kept["logits"].shape == (3, 37) and kept["attention"].shape == (3, 8, 8) and kept["similarity"].shape == (64, 64)
     labels = [value["label"] for value in shown["reproduced"].values() if isinstance(value, dict) and "label" in value]
     assert shown["reproduced"]["images"] == 74 and labels == kept["logits"].argmax(1).tolist()
     assert (kept["attention"].sum((1, 2)) < 1).all() and (out / "f21-1.3.png").exists()
@@ -318,7 +318,7 @@ def test_any_picture_is_looked_at(pets, trained, tmp_path, mode):
     Image.new(mode, (1, 1) if mode == "RGB" else (50, 30)).save(path)
     options = ["--data", str(pets), "--out", str(trained[0]), "--quick", "--image", str(path), "--save", str(tmp_path / "a.npz")]
     found = p3_attention_map.main(p3_attention_map.parse_args([*options, "--rollout"]))
-    assert found["item"] == "f21 1.3-a" and np.load(tmp_path / "a.npz")["attention"].shape == (12, 12)
+    assert found["item"] == "f21 1.3-a" and np.load(tmp_path / "a.npz")["attention"].shape == (8, 8)
 
 
 def test_positions_before_fine_tuning_and_without_crops(pets, trained, tiny, tmp_path):
@@ -327,7 +327,8 @@ def test_positions_before_fine_tuning_and_without_crops(pets, trained, tiny, tmp
     options = ["--data", str(pets), "--out", str(tmp_path), "--arch", "tiny", "--weights", str(uncropped), "--before", str(start)]
     found = p1_pos_embed.main(p1_pos_embed.parse_args([*options, "--uncropped", str(uncropped)]))
     numbers = found["reproduced"]
-    assert numbers["before"] == p1_pos_embed.measures(p1_models.position_similarity(tiny), 12, 12) != numbers["uncropped"]
+    before = p1_models.position_similarity(p1_models.build("tiny", 64, str(start)))  # resampled to the quick form's size
+    assert numbers["before"] == p1_pos_embed.measures(before, 8, 8) != numbers["uncropped"]
     assert numbers["uncropped"].items() <= numbers.items()
     assert found["claims"][3] | {"claim": ""} == {"claim": "", "holds": False, "growth": 0}  # the same network twice
 
