@@ -232,8 +232,9 @@ def remaining(chosen: list[Run], passed: float) -> str:
 
 
 def table(chosen: list[Run], out: Path) -> str:
-    """Each report's items, how many of them are done, and how many claims hold."""
-    names = {name for run in chosen for name in run.names}
+    """Each report's items that leave a result, how many of them are done, and how many claims hold."""
+    without = {item.name.replace(" ", "-") for item in items.load().values() if not item.result}
+    names = {name for run in chosen for name in run.names} - without
     found = {
         file.removesuffix(".json"): content for file, content in page.read_results(out)[0].items() if file.removesuffix(".json") in names
     }

@@ -21,10 +21,19 @@ _STARTED = time.monotonic()
 
 
 def command_line() -> str:
-    """The command that runs, as one would type it in the repository root; without --out, which is this machine's and changes no number."""
-    script, words = Path(sys.argv[0]).resolve(), sys.argv[1:]
+    """The command that runs, as one would type it in the repository root, without the folders of this machine.
+
+    --out changes no number and --data's folder is told by the result's data: both are left out. Other absolute paths are file names.
+    """
+    script, words, kept = Path(sys.argv[0]).resolve(), iter(sys.argv[1:]), []
+    for word in words:
+        option, given, value = word.partition("=")
+        if option in ("--out", "--data"):
+            value = value if given else next(words, "")
+            kept += ["--data", value] if (option, value) == ("--data", "synthetic") else []
+        else:
+            kept.append(Path(word).name if Path(word).is_absolute() else word)
     name = script.relative_to(ROOT) if script.is_relative_to(ROOT) else script.name
-    kept = [word for before, word in zip(["", *words], words, strict=False) if "--out" not in (before, word.split("=")[0])]
     return shlex.join(["python", str(name), *kept])
 
 

@@ -6,6 +6,7 @@ which there is no rule below fails its test.
 """
 
 import importlib
+import json
 import re
 import shlex
 import tomllib
@@ -222,6 +223,24 @@ def test_data_says_what_each_committed_network_has_seen():
         _, _, network, start, seen, *_ = rows[str(path.relative_to(ROOT))]
         assert network.strip() == settings["network"] and f"{settings['data']['train']:,}" in seen
         assert ("random" in start) == (settings["weights"] == "none") and ("ImageNet" in start) == (settings["weights"] != "none")
+
+
+@pytest.mark.parametrize(
+    "checkpoint, result",
+    [
+        ("hw1/checkpoints/p1", "hw1-p1-best"),
+        ("hw1/checkpoints/p2", "hw1-p2-scratch"),
+        ("hw2/checkpoints/p2", "hw2-p2-best"),
+        ("hw3/checkpoints/p1", "f21-1.1"),
+        ("hw3/checkpoints/p2", "f21-2.1-training"),
+    ],
+)
+def test_data_says_what_each_committed_network_reaches(checkpoint, result):
+    (row,) = [line for line in (ROOT / "docs/data.md").read_text().splitlines() if line.startswith(f"| {checkpoint}.pth |")]
+    told = re.findall(r"0\.\d+", row.split("|")[-2])
+    measured = items.flatten(json.loads((ROOT / f"docs/results/{result}.json").read_text())["reproduced"])
+    values = [value for _, value in measured if items.is_number(value)]
+    assert told and all(any(f"{value:.{len(number) - 2}f}" == number for value in values) for number in told)
 
 
 def test_data_has_every_folder_that_the_scripts_read():

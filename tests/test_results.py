@@ -25,9 +25,13 @@ def test_entries(tmp_path):
 
 
 def test_command_names_no_folder_of_this_machine(monkeypatch):
-    for out in (["--out", "/some/where"], ["--out=/some/where"]):
-        monkeypatch.setattr("sys.argv", [str(cli.ROOT / "hw1/p1_train.py"), "--quick", *out, "--arch", "out"])
-        assert results.command_line() == "python hw1/p1_train.py --quick --arch out"
+    for option in ("--out", "--data"):
+        for folder in ([option, "/some/where"], [f"{option}=/some/where"], [option, "a/relative/one"]):
+            monkeypatch.setattr("sys.argv", [str(cli.ROOT / "hw1/p1_train.py"), "--quick", *folder, "--arch", "out"])
+            assert results.command_line() == "python hw1/p1_train.py --quick --arch out"
+    words = ["--weights", "/some/where/vgg16.pth", "--data", "synthetic", "--seed", "1"]
+    monkeypatch.setattr("sys.argv", [str(cli.ROOT / "hw1/p1_train.py"), *words])
+    assert results.command_line() == "python hw1/p1_train.py --weights vgg16.pth --data synthetic --seed 1"
 
 
 def test_worse_never_replaces_better(tmp_path, capsys):
