@@ -68,7 +68,8 @@ def main(args: argparse.Namespace) -> dict:
     committed = splits.name != "synthetic" and not trained.exists()
     path = args.weights or (COMMITTED if committed else trained)
     train = training.train_command(runtime, "hw1/p1_train.py", "--model", "best")
-    model, state = p1_models.load_trained(path, runtime, f"make it with: {train}")
+    remedy = "give a checkpoint of p1_train.py" if args.weights else f"make it with: {train}"
+    model, state = p1_models.load_trained(path, runtime, remedy)
     settings, validation = state["settings"], splits.validation
     predicted = classification.make_predictor(model, settings, runtime)(validation.images).max(1).indices
     confusion, accuracy = metrics.confusion_matrix(predicted, validation.target, P1_CLASSES), metrics.accuracy(predicted, validation.target)
