@@ -10,12 +10,12 @@ from common import checkpoints, cli, results, setup, training
 from hw1 import p3_data, p3_models, p3_recipes
 from hw1.p3_recipes import Choice
 
-KINDS = {"A": "none", "B": "sl", "C": "ssl", "D": "sl", "E": "ssl"}  # supervised, self-supervised
+KINDS = {"A": "none", "B": "sl", "C": "ssl", "D": "sl", "E": "ssl", "R": "none"}  # supervised, self-supervised
 
 
 @setup.on_rank_zero
 def file_of(setting: str, choice: Choice, runtime: setup.Runtime) -> Path | None:
-    """The file with the setting's backbone, None for A. Raises UsageError that says how to make it if it is missing."""
+    """The file with the setting's backbone, None for A and R. Raises UsageError that says how to make it if it is missing."""
     kind, source = KINDS[setting], choice.source
     if kind == "none":
         return None

@@ -1,9 +1,10 @@
 """hw1 problem 3, item 2.2 of f23: what five settings of pre-training and fine-tuning make of the same classifier.
 
 Reported accuracy on Office-Home's validation images: A (no pre-training, full model) 0.3251, B (supervised backbone, full model) 0.4507,
-C (self-supervised backbone, full model) 0.4360, D (as B, the backbone fixed) 0.3325, E (as C, the backbone fixed) 0.2980. Ours is the mean
-over three seeds of the fine-tuning, each at the epoch of the lowest validation loss. Writes results/f23-2.2.{json,png}, and p3.pth of
-setting C in OUT/checkpoints/f23-2.2-C*/ for p3_inference.py; --resume skips trainings that have ended.
+C (self-supervised backbone, full model) 0.4360, D (as B, the backbone fixed) 0.3325, E (as C, the backbone fixed) 0.2980. R, as E with a
+random backbone, is a control that the report lacks: what D and E have above it they learnt before. Ours is the mean over three seeds of the
+fine-tuning, each at the epoch of the lowest validation loss. Writes results/f23-2.2.{json,png}, and p3.pth of setting C in
+OUT/checkpoints/f23-2.2-C*/ for p3_inference.py; --resume skips trainings that have ended.
 
     python hw1/p3_ssl_finetune.py --setting all
 """
@@ -20,12 +21,13 @@ from common import cli, items
 from hw1 import arguments
 
 ITEM = items.get("f23 2.2")
+SETTINGS = (*ITEM.reported, "R")
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """The command line."""
     parser = cli.Parser(description=__doc__)
-    parser.add_argument("--setting", choices=(*ITEM.reported, "all"), default="all")
+    parser.add_argument("--setting", choices=(*SETTINGS, "all"), default="all")
     parser.add_argument("--ssl", type=Path, help="the self-supervised backbone (default: what p3_ssl_pretrain.py left in --out)")
     parser.add_argument("--sl", type=Path, help="the supervised one (default: the course's pretrain_model_SL.pt, or p3_ssl_pretrain.py's)")
     arguments.add_backbone_arguments(parser)
@@ -47,7 +49,7 @@ from common.data import Labelled, Splits, preload
 from hw1 import p3_backbones, p3_data, p3_models, p3_recipes, reports
 from hw1.p3_recipes import CLASSIFIER, FINETUNE, Choice
 
-RECIPES = dict.fromkeys("ABC", FINETUNE) | dict.fromkeys("DE", CLASSIFIER)
+RECIPES = dict.fromkeys("ABC", FINETUNE) | dict.fromkeys("DER", CLASSIFIER)
 NORMALISED = Pipeline(Normalise())
 
 
@@ -74,7 +76,7 @@ def plan(setting: str, choice: Choice, splits: Splits, classes: list[str], runti
 
 def wanted(asked: str, choice: Choice, quick: bool) -> list[str]:
     """The settings asked for; the quick form has no supervised backbone where the images have no labels."""
-    names = list(ITEM.reported) if asked == "all" else [asked]
+    names = list(SETTINGS) if asked == "all" else [asked]
     if not quick or choice.files.get("sl") or p3_data.has_labels(choice.source):
         return names
     if not (kept := [name for name in names if p3_backbones.KINDS[name] != "sl"]):
@@ -141,7 +143,7 @@ def claims(rows: dict[str, dict], byol: dict) -> list[dict]:
             lead=rows[better]["validation"] - rows[worse]["validation"],
             **start,
         )
-        for better, worse in ("BC", "CA", "DE")
+        for better, worse in ("BC", "CA", "DE", "ER")
         if {better, worse} <= rows.keys()
     ]
 
@@ -152,7 +154,7 @@ def draw(rows: dict[str, dict]):
     axes, places, width = grid[0, 0], torch.arange(len(rows)), 0.38
     ours, spread = ([row.get(key, 0) for row in rows.values()] for key in ("validation", "validation sd"))
     for shift, values, look in (
-        (-0.5, [ITEM.reported[name] for name in rows], {"label": "reported (Office-Home)"}),
+        (-0.5, [ITEM.reported.get(name, float("nan")) for name in rows], {"label": "reported (Office-Home)"}),
         (0.5, ours, {"label": "ours"}),
     ):
         bars = axes.bar(places + shift * width, values, width, yerr=spread if values is ours else None, capsize=3, **look)
@@ -174,7 +176,7 @@ def write(found: dict[str, dict], splits: Splits, classes: list[str], runtime: s
     cells = []
     for name, row in rows.items():
         spread = f"{row['validation sd']:.4f}" if "validation sd" in row else "one run"
-        numbers = [f"{ITEM.reported[name]:.4f}", f"{row['validation']:.4f}", spread, f"{row['train']:.4f}"]
+        numbers = [f"{ITEM.reported[name]:.4f}" if name in ITEM.reported else "", f"{row['validation']:.4f}", spread, f"{row['train']:.4f}"]
         cells.append([ITEM.words[name], *numbers, kept[name]["weights"]])
     title = "Accuracy, mean over the seeds of the fine-tuning; one pre-training of each kind"
     byol = next((one["settings"]["backbone"] for name, one in kept.items() if p3_backbones.KINDS[name] == "ssl"), {})
@@ -183,7 +185,7 @@ def write(found: dict[str, dict], splits: Splits, classes: list[str], runtime: s
         ITEM.name,
         ITEM.title,
         figures={"": draw(rows)},
-        reported={name: ITEM.reported[name] for name in rows},
+        reported={name: ITEM.reported[name] for name in rows if name in ITEM.reported},
         reproduced={name: row["validation"] for name, row in rows.items()},
         claims=claims(rows, byol.get("after the last epoch", {})),
         tables=[{"title": title, "header": header, "rows": cells}],
@@ -234,7 +236,7 @@ def main(args: argparse.Namespace) -> dict:
         results.write_history(run.folder, run.settings, run.history)
 
     rows = {}
-    for name in filter(lambda name: p3_backbones.is_there(name, choice, runtime), ITEM.reported):
+    for name in filter(lambda name: p3_backbones.is_there(name, choice, runtime), SETTINGS):
         plans = {once.seed: plan(name, choice, splits, classes, once) for once in repetitions}
         histories = {seed: results.finished_history(one.folder, one.settings, resuming=True) for seed, one in plans.items()}
         if all(histories.values()):

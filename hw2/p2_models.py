@@ -94,7 +94,7 @@ def conv3x3(inputs: int, outputs: int) -> nn.Conv2d:
     return nn.Conv2d(inputs, outputs, 3, padding=1, bias=False)
 
 
-TIMM = ("tf_efficientnet_lite0", "test_efficientnet")  # the second, of 0.3 M parameters, is the first one's quick form
+TIMM = ("tf_efficientnet_lite2", "tf_efficientnet_lite0", "test_efficientnet")  # the last, of 0.3 M parameters, is the quick form's
 NETWORKS = {
     "lenet": LeNet,
     "residual": lambda: LeNet(residual=True),

@@ -5,7 +5,7 @@
 2. A teacher is trained on the others and gives each unlabelled image its probabilities as a soft label.
 3. A student is trained on both.
 
-`best` ends there; its networks are EfficientNet-Lite0, each from ImageNet weights. `scratch` begins with random weights and goes one step
+`best` ends there; its networks are EfficientNet-Lite2, each from ImageNet weights. `scratch` begins with random weights and goes one step
 further: a larger student with the first one's soft labels. A third, of the larger one's, does not get better. That it ends there was chosen
 by looking at the public test images, so that its accuracy on them is not of images used for no choice. Of such, 5,000 further ones, its
 p2.pth labels 0.8890 rightly, and 0.8792 of the public test images. The chains are data, in p2_recipes.py.

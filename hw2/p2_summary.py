@@ -25,6 +25,7 @@ NETWORKS = (
     "whitened",
     "whitened_residual",
     "whitened_small",
+    "tf_efficientnet_lite2",
     "tf_efficientnet_lite0",
     "test_efficientnet",
 )

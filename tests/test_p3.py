@@ -225,11 +225,12 @@ def test_crop_and_backbone_make_another_run(drawn, tmp_path):
 
 def test_all_five_settings(trained):
     out, found = trained
-    assert list(found["reproduced"]) == list("ABCDE") and [claim["claim"] for claim in found["claims"]] == ["B > C", "C > A", "D > E"]
+    assert list(found["reproduced"]) == list("ABCDER") and list(found["reported"]) == list("ABCDE")
+    assert [claim["claim"][:5] for claim in found["claims"]] == ["B > C", "C > A", "D > E", "E > R"]
     assert all(claim["holds"] in (True, False) for claim in found["claims"]) and (out / "f23-2.2.png").exists()
     share = results.read_json(out / "f23-2.1.json")["reproduced"]["after the last epoch"]["identical_views"]
-    assert [claim["both views identical"] for claim in found["claims"]] == [share] * 3
-    assert len(found["tables"][0]["rows"]) == 5 and found["settings"]["A"]["seeds"] == [0, 1]
+    assert [claim["both views identical"] for claim in found["claims"]] == [share] * 4
+    assert len(found["tables"][0]["rows"]) == 6 and found["settings"]["A"]["seeds"] == [0, 1]
     assert [path.name for path in out.glob("checkpoints/*2.2*/*.pth")] == ["p3.pth"] * 2  # setting C, once a seed
 
 
@@ -243,14 +244,14 @@ def test_a_frozen_backbone_stays_and_settings_share_the_classifier(drawn, tmp_pa
 
     recipe = p3_recipes.Recipe("resnet18", image_size=32)
     torch.save(backbone.state_dict(), tmp_path / "a.pth")
-    for setting in "ABCDE":
-        path, once = None if setting == "A" else tmp_path / "a.pth", p3_recipes.ON_FEATURES if setting in "DE" else p3_recipes.FULL
+    for setting in "ABCDER":
+        path, once = None if setting in "AR" else tmp_path / "a.pth", p3_recipes.ON_FEATURES if setting in "DER" else p3_recipes.FULL
         model, seen, _ = p3_ssl_finetune.prepare(path, replace(recipe, trains=once), splits, 10, CPU)
-        head = model if setting in "DE" else model.classifier
+        head = model if setting in "DER" else model.classifier
         widths = [(one.in_features, one.out_features) for one in head if isinstance(one, nn.Linear)]
         assert type(head) is p3_models.Classifier and widths == [(512, 1000), (1000, 500), (500, 10)]
         assert [type(one).__name__ for one in list(head)[:4]] == ["Linear", "BatchNorm1d", "ReLU", "Dropout"] and head[3].p == 0.2
-        assert (seen.train.images.ndim == 2) == (setting in "DE")
+        assert (seen.train.images.ndim == 2) == (setting in "DER")
 
 
 def test_one_setting_resumes_and_keeps_the_others(drawn, trained, capsys):
@@ -272,20 +273,20 @@ def test_the_table_says_where_its_backbones_come_from(drawn, trained):
     assert origins[1] == origins[3] == f"supervised, backbone.pth ({backbones['sl']['digest']}), small trained here on p3_data (54 images)"
     assert origins[2] == f"self-supervised, backbone.pth ({backbones['ssl']['digest']}), small trained here on p3_data (60 images)"
     assert "network small, not resnet50" in found["deviations"]
-    assert f"D, E: trains {p3_recipes.ON_FEATURES}, not {p3_recipes.CLASSIFIER_ONLY}" in found["deviations"]
+    assert f"D, E, R: trains {p3_recipes.ON_FEATURES}, not {p3_recipes.CLASSIFIER_ONLY}" in found["deviations"]
     assert f"C, E: --ssl backbone.pth ({backbones['ssl']['digest']})" in found["deviations"]
 
 
 def test_settings_of_another_backbone_say_so(drawn, trained, tmp_path):
     shutil.copytree(trained[0], tmp_path / "out")
     options = [*again(tmp_path / "out"), "--setting", "A", "--resume"]
-    assert list(call(p3_ssl_finetune, drawn, tmp_path / "out", *options)["reproduced"]) == list("ABCDE")
+    assert list(call(p3_ssl_finetune, drawn, tmp_path / "out", *options)["reproduced"]) == list("ABCDER")
     state = load_checkpoint(options[5], "")
     torch.save({key: value + 1 for key, value in state.items()}, options[5])
     found = call(p3_ssl_finetune, drawn, tmp_path / "out", *options)
     assert found["rows"]["C"] == trained[1]["rows"]["C"] and found["tables"][0]["rows"][2][-1] == found["rows"]["C"]["weights"]
     (tmp_path / "out/f23-2.2.json").unlink()
-    assert list(call(p3_ssl_finetune, drawn, tmp_path / "out", *options)["reproduced"]) == list("ABD")
+    assert list(call(p3_ssl_finetune, drawn, tmp_path / "out", *options)["reproduced"]) == list("ABDR")
 
 
 def test_courses_supervised_backbone(drawn, tmp_path):
@@ -308,7 +309,7 @@ def test_quick_form_on_the_courses_layout(drawn, tmp_path, capsys):
     assert call(p3_ssl_pretrain, data, tmp_path, "--supervised") == {}
     call(p3_ssl_pretrain, data, tmp_path, "--epochs", "1")
     ssl = next(tmp_path.glob("checkpoints/f23-byol-*/backbone.pth"))
-    assert list(call(p3_ssl_finetune, data, tmp_path, "--epochs", "1", "--seeds", "1", "--ssl", str(ssl))["reproduced"]) == list("ACE")
+    assert list(call(p3_ssl_finetune, data, tmp_path, "--epochs", "1", "--seeds", "1", "--ssl", str(ssl))["reproduced"]) == list("ACER")
     assert "B and D are left out" in capsys.readouterr().out
     with pytest.raises(UsageError, match="no labels to train a backbone with"):
         call(p3_ssl_finetune, data, tmp_path, "--setting", "B")
