@@ -27,6 +27,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--model", choices=("A", "B", "best", "scratch"), default="B", help="whose stages (default: B; best, scratch: our own)"
     )
+    parser.add_argument("--run", type=Path, help="a folder of checkpoints that p2_seg_train.py made (default: the model's in --out)")
     parser.add_argument("--image", type=Path, metavar="X_sat.jpg", help="draw this image alone, with --mask")
     parser.add_argument("--mask", type=Path, metavar="Y.png")
     cli.add_common_arguments(parser)
@@ -150,7 +151,7 @@ def main(args: argparse.Namespace) -> dict:
     """Draw the report's three tiles at the run's stages; returns the result. One overlay is p2_masks.draw_overlay's."""
     runtime = setup.start(args)
     tiles, (where, name) = load_some(args.data, TILES), locate(args.data, LAYOUT, p2_synthetic.draw_p2)
-    folder = p2_recipes.run_folder(runtime, args.report, args.model, name, {})
+    folder = args.run or p2_recipes.run_folder(runtime, args.report, args.model, name, {})
     words = ["--report", args.report] if args.report else []
     command = training.train_command(runtime, "hw1/p2_seg_train.py", *words, "--model", args.model)
     ends_kept = args.report in FINAL_IS_KEPT
