@@ -306,7 +306,7 @@ def test_wrong_use_is_one_line(tmp_path):
 # ---- figures ----
 
 
-def test_stages_are_drawn_with_a_gif_for_each_tile(trained, land):
+def test_stages_are_drawn_with_a_gif_for_each_tile(trained, land, tmp_path):
     out, run = trained
     args = ["--model", "best", "--quick", "--data", str(land), "--out", str(out)]
     item = p2_mask_viz.main(p2_mask_viz.parse_args(args))
@@ -314,6 +314,9 @@ def test_stages_are_drawn_with_a_gif_for_each_tile(trained, land):
     assert item["reproduced"]["early"] == run["history"][0]["validation_miou"] and item["reproduced"]["epochs"] == [1, 2]
     with Image.open(out / "hw1-p2-stages-0001.gif") as gif:
         assert gif.n_frames == 2 and gif.size == (256, 276)
+    folder = shutil.copytree(out / "checkpoints/p2-best-quick", tmp_path / "moved")
+    elsewhere = ["--model", "best", "--data", str(land), "--out", str(tmp_path), "--run", str(folder)]
+    assert p2_mask_viz.main(p2_mask_viz.parse_args(elsewhere))["reproduced"] == item["reproduced"]
 
 
 @pytest.mark.parametrize(("kept", "epochs", "names"), [(3, [1, 2, 3], ["early", "middle", "final"]), (2, [1, 2], ["early", "final"])])
