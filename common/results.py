@@ -204,9 +204,13 @@ def run_fields(run: dict) -> dict:
 
 @setup.on_rank_zero
 def save_half(folder: Path, name: str, kept: dict, **more) -> Path:
-    """Write best.pth in half precision as `name`, as the graders' script uses it, with the kept epoch's numbers and `more`."""
+    """Write best.pth in half precision as `name`, as the graders' script uses it, with the kept epoch's numbers and `more`.
+
+    A tensor with values that half precision cannot hold, as variances of a batch norm may be, stays as it is.
+    """
     state = load_checkpoint(folder / "best.pth", "train again")
     half = {key: value.half() if value.is_floating_point() else value for key, value in state["model"].items()}
+    half = {key: value if value.isfinite().all() else state["model"][key] for key, value in half.items()}
     save_checkpoint(folder / name, {"model": half, "settings": state["settings"], "kept": kept, **more})
     return folder / name
 
