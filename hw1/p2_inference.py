@@ -1,7 +1,7 @@
 """hw1 problem 2, the graders' interface: for each `*.jpg` of a folder a mask of the image's size, as RGB PNG in the classes' colours.
 
 Uses hw1/checkpoints/p2.pth of this repository, which `p2_seg_train.py` trained on the real p2_data: no training is needed.
-Images keep their scale (the network works on half of it); those over 1,024 px are cut into overlapping windows of 512, so that memory stays
+Images keep their scale; those over 1,024 px are cut into overlapping windows of 512, so that memory stays
 bounded. An unreadable image is named on stderr, all others are still written, and the exit code is 1.
 
     bash hw1/p2_inference.sh IN_DIR OUT_DIR [--names 2022|2023] [--tta] [--weights FILE]

@@ -4,7 +4,7 @@ import json
 
 import torch
 
-from common import cli, figures, results, setup
+from common import checkpoints, cli, figures, results, setup
 from hw1 import p1_embedding
 
 
@@ -55,3 +55,11 @@ def test_worse_never_replaces_better(tmp_path, capsys):
 def test_fifty_classes_can_be_told_apart():
     styles = p1_embedding.class_styles(50)
     assert len({(style["color"], style["marker"]) for style in styles}) == 50
+
+
+def test_half_precision_keeps_what_it_cannot_hold(tmp_path):
+    model = {"weight": torch.tensor([1.0, 2.5]), "running_var": torch.tensor([1.0, 1e6]), "num_batches_tracked": torch.tensor(7)}
+    checkpoints.save_checkpoint(tmp_path / "best.pth", {"model": model, "settings": {}})
+    kept = checkpoints.load_checkpoint(results.save_half(tmp_path, "p2.pth", {}), "")["model"]
+    assert all(torch.equal(kept[key], value) for key, value in model.items())
+    assert kept["weight"].dtype == torch.float16 and kept["running_var"].dtype == torch.float32
