@@ -87,7 +87,7 @@ def learning_curves(histories: dict[str, list[dict]], numbers: tuple[str, ...], 
                     values = [epoch[f"{split}_{number}"] for epoch in history]
                     words = f"{name} {split} {(notes or {}).get(f'{split}_{number}', '')}".strip()
                     axes.plot(epochs, values, marker="o" if len(epochs) < 12 else None, label=words)
-        axes.set_ylabel(number)
+        axes.set_ylabel({"miou": "mIoU"}.get(number, number))
         epoch_axis(axes)
         axes.legend()
     figure.suptitle(title)
