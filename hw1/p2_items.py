@@ -32,21 +32,28 @@ def write_ours(run: training.Run, model: str, validation: Tiles) -> dict:
     return written
 
 
-@setup.on_rank_zero
-def write_miou(run: training.Run, report: str, model: str, changed: dict) -> dict:
-    """The item from the best runs of both models, as far as they have been trained on the same data; returns run.json's content."""
+def write_reports(run: training.Run, report: str, model: str, changed: dict) -> dict:
+    """Write run.json and the item of each report that has this training; returns run.json's content."""
     written = results.write_run(run, p2_recipes.recipe(report, model))
-    item, data = items.get(p2_recipes.item(report, 3)), written["settings"]["data"]
-    folders = {model: p2_recipes.run_folder(run.runtime, report, model, data["name"], changed) for model in "AB"}
-    both = reports.model_rows(run.runtime, item.name, folders, data, numbers=("loss", "miou"))
+    for name, _ in p2_recipes.same_training(report, model):
+        write_miou(run.runtime, name, written["settings"]["data"], changed)
+    return written
+
+
+@setup.on_rank_zero
+def write_miou(runtime: setup.Runtime, report: str, data: dict, changed: dict) -> None:
+    """A report's item from the best runs of both models, as far as they have been trained on the same data."""
+    item = items.get(p2_recipes.item(report, 3))
+    folders = {model: p2_recipes.run_folder(runtime, report, model, data["name"], changed) for model in "AB"}
+    both = reports.model_rows(runtime, item.name, folders, data, numbers=("loss", "miou"))
     kept = {model: row["kept"] for model, row in both.items()}
     miou = {model: epoch["validation_miou"] for model, epoch in kept.items()}
     histories = {model: row["history"] for model, row in both.items()}
     results.write_result(
-        run.runtime,
+        runtime,
         item.name,
         item.title,
-        figures={"": figures.learning_curves(histories, ("loss", "miou"), f"{item.name}: models A and B")},
+        figures={"": figures.learning_curves(histories, ("loss", "miou"), f"{item.name}: {' and '.join(histories)}")},
         reported=item.reported,
         reproduced=miou,
         claims=[item.claim("b_beats_a", miou["B"] > miou["A"], **miou)] if len(both) == 2 else [],
@@ -54,7 +61,6 @@ def write_miou(run: training.Run, report: str, model: str, changed: dict) -> dic
         data=data,
         **reports.model_fields(both),
     )
-    return written
 
 
 def iou_table(kept: dict[str, dict]) -> dict:

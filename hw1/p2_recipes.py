@@ -144,6 +144,12 @@ def tile_counts(report: str | None, model: str, quick: bool) -> tuple[int | None
     return (QUICK[recipe(report, model).network][0], QUICK_VALIDATION) if quick else (None, None)
 
 
+def same_training(report: str, model: str) -> list[tuple[str, str]]:
+    """The reports and models of one recipe, of which one training is enough: f22a's and f22b's A, f22a's and f23's B."""
+    return [names for names, other in RECIPES.items() if names[0] != "ours" and other == RECIPES[report, model]]
+
+
 def run_folder(runtime: setup.Runtime, report: str | None, model: str, data: str, changed: dict) -> Path:
-    """Where the training of a report's model keeps its checkpoints."""
-    return training.run_folder(runtime, f"p2-{report}-{model}" if report else f"p2-{model}", data, changed)
+    """Where the training of a report's model, or of the first one of the same recipe, keeps its checkpoints."""
+    first = same_training(report, model)[0] if report else (model,)
+    return training.run_folder(runtime, "-".join(("p2", *first)), data, changed)

@@ -3,7 +3,8 @@ ImageNet weights under a feature pyramid) and scratch (a small residual net from
 
 Reported mIoU on the validation tiles: f22a A 0.669958, B 0.730315; f22b A 0.6927, B 0.7475; f23 A 0.4525, B 0.7042. Every mIoU is the
 course's, over the whole set at 512 px, whatever the training's --image-size. Writes OUT/checkpoints/p2-<report>-<model>/ (the early, middle
-and final epoch, best.pth, last.pth) and results/<item>.json.
+and final epoch, best.pth, last.pth) and results/<item>.json. Where reports have the same recipe, f22a and f22b for A, f22a and f23 for B,
+one training is both's.
 
     python hw1/p2_seg_train.py --report f22a --model B
 """
@@ -114,7 +115,7 @@ def main(args: argparse.Namespace) -> dict:
         epoch.record(**numbers, **p2_models.evaluate(evaluated, splits.validation, runtime))
     if args.report is None:
         return p2_items.write_ours(run, args.model, splits.validation)
-    return p2_items.write_miou(run, args.report, args.model, changed)
+    return p2_items.write_reports(run, args.report, args.model, changed)
 
 
 if __name__ == "__main__":

@@ -229,7 +229,7 @@ def test_data_says_what_each_committed_network_has_seen():
     "checkpoint, result",
     [
         ("hw1/checkpoints/p1", "hw1-p1-best"),
-        ("hw1/checkpoints/p2", "hw1-p2-scratch"),
+        ("hw1/checkpoints/p2", "hw1-p2-best"),
         ("hw2/checkpoints/p2", "hw2-p2-best"),
         ("hw3/checkpoints/p1", "f21-1.1"),
         ("hw3/checkpoints/p2", "f21-2.1-training"),

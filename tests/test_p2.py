@@ -263,6 +263,8 @@ def test_resume_gives_the_same_network(land, tmp_path):
         assert [epoch[name] for epoch in parts["history"]] == [epoch[name] for epoch in whole["history"]]
     item = json.loads((tmp_path / "whole/f22a-2.3.json").read_text())
     assert item["reported"] == {"A": 0.669958, "B": 0.730315} and item["reproduced"] == {"B": whole["kept"]["validation_miou"]}
+    ours, other = (json.loads((tmp_path / f"parts/{item}.json").read_text()) for item in ("f22a-2.3", "f23-3.3"))
+    assert other["reproduced"] == ours["reproduced"] and other["rows"] == ours["rows"]  # f23's model B has the same recipe
 
 
 def interrupted_in_the_second_epoch(evaluate):
