@@ -1,288 +1,221 @@
-"""The stages of a network, and counts for comparison tables, from what runs in one forward pass.
+"""The stages of the reports' networks, and counts for tables that compare two of them, from torchinfo's list of the layers that run.
 
-Blocks are found by what they do, not by names: a block is a module that adds or concatenates feature maps in its own forward.
+torchinfo sees modules; what runs between them (`+`, `torch.cat`, `F.interpolate`) is known here for the blocks of BLOCKS. Networks may be
+built on META: shapes and numbers are the same there, and nothing is computed.
 """
 
 import re
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+import torchinfo
+from torch import nn
+from torchinfo.layer_info import LayerInfo
 
-from hw1.tracing import Record, trace
+META = torch.device("meta")
 
-WORDS = {
-    **{"Flatten": "flatten", "Upsample": "upsample", "Add": "add", "Concatenate": "concatenate", "Dropout": "dropout"},
-    **{"BatchNorm2d": "batch norm", "GroupNorm": "group norm", "LayerNorm": "layer norm", "LayerNorm2d": "layer norm"},
-    **{"MultiheadAttention": "attention", "StochasticDepth": "stochastic depth"},
+
+@dataclass(frozen=True)
+class Block:
+    """A module that a network repeats: its rows, each of submodules' names or what happens to the row before, and its shortcut's layers."""
+
+    kind: str  # residual, concatenating or branches
+    rows: tuple[str, ...]
+    shortcut: str = ""
+
+
+ADD, EARLIER, BESIDE = "add", "concatenate all earlier results", "concatenate"  # rows that are no submodules
+BLOCKS = {  # torchvision's, by class
+    "BasicBlock": Block("residual", ("conv1 bn1 relu", "conv2 bn2", ADD, "relu"), "downsample"),
+    "Bottleneck": Block("residual", ("conv1 bn1 relu", "conv2 bn2 relu", "conv3 bn3", ADD, "relu"), "downsample"),
+    "CNBlock": Block("residual", ("block.0", "block.2 block.3 block.4", "block.5 stochastic_depth", ADD)),
+    "_DenseLayer": Block("concatenating", (EARLIER, "norm1 relu1 conv1", "norm2 relu2 conv2")),
+    "ASPP": Block("branches", ("convs.0", "convs.1", "convs.2", "convs.3", "convs.4", BESIDE, "project")),
 }
-WEIGHTED = ("conv", "linear", "attention")
-
-
-# ---- the stages of a network ----
-
-
-@dataclass
-class Step:
-    """A row of a block's inner structure: a layer with weights and what goes with it, one of several branches, or a join."""
-
-    text: str  # '{}' stands for a width, a number of groups or a dilation
-    family: str
-    values: list[tuple[int, ...]] = field(default_factory=list)  # for each '{}', its value in each stage that has this block
-    skips: list[tuple[int, str]] = field(default_factory=list)  # a join's shortcuts: after which step (-1: the input), through which layers
-
-    def words(self) -> str:
-        """The text with its values filled in, '64 | 128' where stages differ."""
-        filled = self.text.format(*(" | ".join(map(str, slot if len(set(slot)) > 1 else slot[:1])) for slot in self.values))
-        return re.sub(r", dilation 1(?![\d ]*\|)(?!\d)", "", filled)
+ASIDE = {"aux_classifier": "backbone.layer3"}  # stages that only train, and what they work on
+WORDS = {
+    **{"BatchNorm2d": "batch norm", "LayerNorm": "layer norm", "LayerNorm2d": "layer norm"},
+    **{"Flatten": "flatten", "StochasticDepth": "stochastic depth"},
+}
+FAMILIES = {"Conv": "conv", "Linear": "linear", "Norm": "norm", "Pool": "pool", "LU": "activation"}  # by a part of the class's name
 
 
 @dataclass
 class Stage:
-    """A part of a network that a reader takes in at once: a run of layers, or `repeats` blocks of one type that give one shape."""
+    """A part of a network that a reader takes in at once: a run of layers, or `repeats` blocks of one class that give one shape."""
 
     name: str
-    kind: str  # input, conv, linear, norm, pool, resize, residual, concatenating, branches, other or output
+    kind: str  # input, conv, linear, norm, pool, residual, concatenating, branches, other or output
     text: str
-    output: tuple | dict | list
-    parameters: int = 0
-    sources: list[int] = field(default_factory=list)  # indices of the stages whose results it works on
-    repeats: int = 0
-    block: str = ""
-    steps: list[Step] = field(default_factory=list)  # the last block's inner structure
-    shortcut: str = ""  # the layers on the first block's shortcut
+    output: tuple[int, ...]  # without the batch
+    parameters: int
+    source: int  # index of the stage whose result it works on, -1 for none
+    blocks: tuple[nn.Module, ...] = ()
 
-    def structure(self) -> tuple:
-        """Equal for stages whose blocks differ in widths, groups and dilations only."""
-        return self.block, *((step.text, tuple(step.skips)) for step in self.steps)
+    @property
+    def block(self) -> str:
+        """The class of its blocks, '' for a run of layers."""
+        return type(self.blocks[0]).__name__ if self.blocks else ""
 
 
-Piece = tuple[Record, Record]  # a layer or a block, and the module that calls it
+@dataclass
+class Inside:
+    """What a class of blocks is made of: rows as (text, family), widths as '64 | 128' where stages differ, and lines of notes."""
+
+    block: str
+    kind: str
+    rows: list[tuple[str, str]]
+    notes: list[str]
 
 
-def stages(model: nn.Module, x: Tensor) -> list[Stage]:
-    """The stages of `model` as `x` (N, ...) passes through it: from 'input' to 'output'. Their parameters sum to the model's.
-
-    Parameters of no stage (a class token, a head that only trains) make a last one, 'other parameters'.
-    """
-    return _condense(trace(model, x), model)
+def run(model: nn.Module, size: int) -> list[LayerInfo]:
+    """The calls of modules as an image of `size` pixels passes through, in order; parents before their children."""
+    device = next(model.parameters()).device
+    return torchinfo.summary(model, (1, 3, size, size), depth=99, device=device, mode="eval", verbose=0).summary_list
 
 
-def _condense(root: Record, model: nn.Module) -> list[Stage]:
-    types, found, owner, counted = block_types(root), [Stage("input", "input", "", root.input)], {0: 0}, set()
-    for group in _groups(_pieces(root, root, types)):
-        layers = [layer for record, _ in group for layer in record.layers()]
-        stage = _layer_stage(group, root, bool(types)) if group[0][0].number else _block_stage(group, root, types)
-        stage.sources = sorted({owner[source] for layer in layers for source in layer.sources if source in owner})
-        stage.parameters = _new_parameters(group, counted)
-        owner |= {layer.number: len(found) for layer in layers}
-        found.append(stage)
-    ends = sorted({owner[source] for source in root.sources})
-    found.append(Stage("output", "output", "", root.output, sources=ends))
-    if rest := sum(parameter.numel() for parameter in model.parameters()) - sum(stage.parameters for stage in found):
-        found.append(Stage("other parameters", "other", "outside the layers above, or not used in evaluation", (), rest))
-    return found
+def dotted(layer: LayerInfo) -> str:
+    """A layer's name in the network, 'layer1.0.conv1'; '' for the network itself."""
+    above = layer.parent_info
+    return "" if above is None else f"{dotted(above)}.{layer.var_name}".lstrip(".")
 
 
-def block_types(root: Record) -> dict[str, str]:
-    """The types of module, the innermost, that join feature maps in their own forward: {'BasicBlock': 'residual'}.
-
-    residual: adds two feature maps; branches: concatenates what it made in two or more ways; concatenating: what it made or was given.
-    """
-    types: dict[str, str] = {}
-    for record in reversed(list(root.walk())):
-        joins = [child for child in record.children if child.family == "join"]
-        if joins and record is not root and not any(below.type in types for child in record.children for below in child.walk()):
-            made = [source for source in joins[-1].sources if source >= record.layers()[0].number]
-            kind = "residual" if joins[-1].type == "Add" else "branches" if len(made) > 1 else "concatenating"
-            types.setdefault(record.type, kind)
-    return types
+def family(module: nn.Module) -> str:
+    """conv, linear, norm, pool, activation or other."""
+    return next((found for part, found in FAMILIES.items() if part in type(module).__name__), "other")
 
 
-def _pieces(record: Record, parent: Record, types: dict[str, str]) -> Iterator[Piece]:
-    if record.number or (record.type in types and record.layers()):
-        yield record, parent
-    else:
-        for child in record.children:
-            yield from _pieces(child, record, types)
+def pieces(calls: list[LayerInfo]) -> Iterator[LayerInfo]:
+    """The blocks that ran, and the layers that are in none."""
+    inside = None
+    for call in calls:
+        if inside is not None and call.depth > inside:
+            continue
+        inside = call.depth if call.class_name in BLOCKS else None
+        if inside is not None or (call.is_leaf_layer and not isinstance(call.module, nn.Identity)):
+            yield call
 
 
-def _groups(pieces: Iterator[Piece]) -> list[list[Piece]]:
-    groups: list[list[Piece]] = []
-    for piece in pieces:
-        if groups and (_more_layers if groups[-1][0][0].number else _more_blocks)(groups[-1], *piece):
+def belong_together(last: LayerInfo, piece: LayerInfo) -> bool:
+    """Whether a piece goes on with the stage that ends in `last`: blocks of one class, or layers up to a pooling, of one parent."""
+    if last.parent_info is not piece.parent_info or {last.class_name, piece.class_name} & BLOCKS.keys():
+        return last.parent_info is piece.parent_info and last.class_name == piece.class_name
+    return family(last.module) != "pool" and not is_global(piece.module)
+
+
+def stages(model: nn.Module, size: int) -> list[Stage]:
+    """The stages of `model` for images of `size` pixels, from 'input' to 'output'. Their parameters sum to the model's."""
+    calls = run(model, size)
+    groups: list[list[LayerInfo]] = []
+    for piece in pieces(calls):
+        if groups and belong_together(groups[-1][-1], piece):
             groups[-1].append(piece)
         else:
             groups.append([piece])
-    return groups
+    found, shapes = [Stage("input", "input", "", (3, size, size), 0, -1)], {call.module: tuple(call.output_size[1:]) for call in calls}
+    has_blocks = any(group[0].class_name in BLOCKS for group in groups)
+    for group in groups:
+        modules, above, names = [piece.module for piece in group], group[0].parent_info, [dotted(piece) for piece in group]
+        whole = above.depth > 0 and len(group) == len(list(above.module.children()))
+        name = dotted(above) if whole else names[0] + f" – {group[-1].var_name}" * (len(names) > 1)
+        output = shapes[above.module if whole else modules[-1]]
+        if group[0].class_name in BLOCKS:
+            kind, stride, several = BLOCKS[group[0].class_name].kind, found[-1].output[-1] // output[-1], len(modules) > 1
+            text = f"{len(modules)} × " * several + group[0].class_name.lstrip("_")
+            text += f", {'the first ' * several}with stride {stride}" * (stride > 1)
+            blocks = tuple(modules)
+        else:
+            families, text, blocks = [family(module) for module in modules], in_words(modules), ()
+            kind = next((kind for kind in ("conv", "linear", "pool", "norm") if kind in families), "other")
+            name = f"stem ({name})" if has_blocks and len(found) == 1 and "stem" not in name else name
+        source = next((i for i, stage in enumerate(found) if stage.name == ASIDE.get(name)), len(found) - 1)
+        text = " · ".join(filter(None, (enlarged(found[source].output, output, modules), text)))
+        found.append(Stage(name, kind, text, output, sum(piece.num_params for piece in group), source, blocks))
+    last = max(i for i, stage in enumerate(found) if stage.name not in ASIDE)
+    return [*found, Stage("output", "output", enlarged(found[last].output, shapes[model]), shapes[model], 0, last)]
 
 
-def _more_blocks(group: list[Piece], record: Record, parent: Record) -> bool:
-    last, its_parent = group[-1]
-    return parent is its_parent and (record.type == "Concatenate" or (record.type, record.output) == (last.type, last.output))
+def enlarged(before: tuple[int, ...], after: tuple[int, ...], modules: list[nn.Module] = ()) -> str:
+    """'bilinear interpolation' where a map has become larger without a layer that enlarges it, else ''; so do torchvision's networks."""
+    learned = any(isinstance(layer, nn.ConvTranspose2d) for layer in modules)
+    return "bilinear interpolation" * (len(before) == len(after) == 3 and after[-1] > before[-1] and not learned)
 
 
-def _more_layers(group: list[Piece], record: Record, parent: Record) -> bool:
-    # A run of layers ends where the next one works on something else, after pooling, and where convolutions give way to the head.
-    last, families = group[-1][0], {layer.family for layer, _ in group}
-    if last.number not in record.sources or not record.number or "resize" in (last.family, record.family):
-        return False
-    if last.family == "pool" and (record.family not in ("norm", "activation") or _is_global(last)):
-        return False
-    if "conv" in families and (record.family == "linear" or (record.family == "pool" and _is_global(record))):
-        return False
-    apart = "pool" in families or any(layer.family == "conv" and its_parent is not parent for layer, its_parent in group)
-    return record.family != "conv" or not apart
+def insides(found: list[Stage]) -> list[Inside]:
+    """What each class of blocks among the stages is made of: the last block of each stage, and the shortcuts of first ones."""
+    opened = []
+    for name in dict.fromkeys(stage.block for stage in found if stage.block):
+        group, block = [stage for stage in found if stage.block == name], BLOCKS[name]
+        rows = []
+        for row in block.rows:
+            if row in (ADD, EARLIER, BESIDE):
+                rows.append((row, "join"))
+                continue
+            layers = [[stage.blocks[-1].get_submodule(part) for part in row.split()] for stage in group]
+            dilated = any(max(layer.dilation) > 1 for some in layers for layer in some if isinstance(layer, nn.Conv2d))
+            weighted = [family(layer) for layer in leaves(layers[0]) if family(layer) in ("conv", "linear")]
+            branch = block.kind == "branches" and row.startswith("convs")
+            rows.append((side_by_side([in_words(some, dilated) for some in layers]), "branch" if branch else [*weighted, "activation"][0]))
+        notes, shortcuts = ["in " + " | ".join(stage.name for stage in group)], {}
+        for stage in group:
+            if block.shortcut and (first := getattr(stage.blocks[0], block.shortcut)) is not None:
+                words = re.sub(r"conv (\S+), \d+", "conv\u00a0\\1", in_words([first]))
+                shortcuts.setdefault(words, []).append(stage.name)
+        notes += [f"first block of {', '.join(names)}: shortcut through {words}" for words, names in shortcuts.items()]
+        opened.append(Inside(name.lstrip("_"), block.kind, rows, notes))
+    return opened
 
 
-def _is_global(pool: Record) -> bool:
-    return isinstance(pool.output, tuple) and torch.Size(pool.output[1:]).numel() == 1
+def side_by_side(texts: list[str]) -> str:
+    """Texts that differ in some words as one: ['conv 3×3, 64', 'conv 3×3, 128'] -> 'conv 3×3, 64 | 128'."""
+    columns = zip(*(re.findall(r"\d+(?!×)|\D+|\d+", text) for text in texts), strict=True)
+    return "".join(column[0] if len(set(column)) == 1 else " | ".join(column) for column in columns)
 
 
-def _new_parameters(group: list[Piece], counted: set) -> int:
-    # A layer that is called again has its parameters counted once.
-    new = {parameter for record, _ in group if record.module for parameter in record.module.parameters()} - counted
-    counted |= new
-    return sum(parameter.numel() for parameter in new)
+# ---- layers in words ----
 
 
-def _layer_stage(group: list[Piece], root: Record, has_blocks: bool) -> Stage:
-    layers = [layer for layer, _ in group]
-    families = {layer.family for layer in layers}
-    kind = next((kind for kind in ("conv", "linear", "pool", "norm", "resize") if kind in families), "other")
-    text, name = _in_words(layers), _span(layers, root)
-    if has_blocks and layers[0].sources == [0] and "stem" not in name:
-        name = f"stem ({name})"
-    return Stage(name or text, kind, text if name else "", layers[-1].output)
+def leaves(modules: list[nn.Module]) -> list[nn.Module]:
+    """The layers in modules, in the order of their definition."""
+    inner = [module for one in modules for module in one.modules() if not any(True for _ in module.children())]
+    return [module for module in inner if not isinstance(module, nn.Identity)]
 
 
-def _block_stage(group: list[Piece], root: Record, types: dict[str, str]) -> Stage:
-    blocks = [record for record, _ in group if not record.number]
-    repeats, block, stride = len(blocks), blocks[0].type.lstrip("_"), _stride(blocks[0])
-    text = f"{repeats} × {block}" if repeats > 1 else block
-    text += f", {'the first ' if repeats > 1 else ''}with stride {stride}" if stride > 1 else ""
-    shortcut = next((words for step in _steps(blocks[0]) for _, words in step.skips if words), "")
-    kind, output = types[blocks[0].type], group[-1][0].output
-    return Stage(_span(blocks, root), kind, text, output, 0, [], repeats, block, _steps(blocks[-1]), shortcut)
+def in_words(modules: list[nn.Module], dilated: bool = False) -> str:
+    """Layers as 'conv 3×3, 64, stride 2 · batch norm · ReLU'; a convolution's dilation where it has one, or with `dilated`."""
+    return " · ".join(word(layer, dilated) for layer in leaves(modules))
 
 
-def _span(records: list[Record], root: Record) -> str:
-    """The name of the module that makes just these calls, or 'first – last'; '' for functions alone."""
-    names = [record.name for record in records if record.name]
-    for holder in root.walk():
-        if names and holder is not root and [child.name for child in holder.children if child.name] == names:
-            return holder.name
-    if len(names) < 2:
-        return "".join(names)
-    (first, _, _), (last, _, own) = names[0].rpartition("."), names[-1].rpartition(".")
-    return f"{names[0]} – {own if first == last else names[-1]}"
+def word(layer: nn.Module, dilated: bool = False) -> str:
+    """One layer as `in_words` says it."""
+    kind = type(layer).__name__
+    if isinstance(layer, nn.modules.conv._ConvNd):
+        text = "depthwise " * is_depthwise(layer) + "transposed " * layer.transposed
+        text += f"conv {size_words(layer.kernel_size)}, {layer.out_channels}"
+        text += f", {layer.groups} groups" * (layer.groups > 1 and not is_depthwise(layer))
+        text += f", stride {max(layer.stride)}" * (max(layer.stride) > 1)
+        return text + f", dilation {max(layer.dilation)}" * (dilated or max(layer.dilation) > 1)
+    if isinstance(layer, nn.Linear):
+        return f"linear {layer.out_features}"
+    if is_global(layer):
+        return "global average pool"
+    if family(layer) == "pool":
+        to = getattr(layer, "output_size", None)
+        words = f"to {size_words(to)}" if to else size_words(layer.kernel_size) + f", stride {layer.stride}" * (layer.stride != 1)
+        return f"{'max' if 'Max' in kind else 'average'} pool {words}"
+    return f"dropout {layer.p}" if isinstance(layer, (nn.Dropout, nn.Dropout2d)) else WORDS.get(kind, kind)
 
 
-def _stride(record: Record) -> int:
-    before, after = record.input, record.output
-    return round(before[-1] / after[-1]) if isinstance(before, tuple) and len(before) == len(after) == 3 else 1
+def is_global(layer: nn.Module) -> bool:
+    """Whether it is a pooling over the whole map."""
+    return isinstance(layer, nn.AdaptiveAvgPool2d) and layer.output_size in (1, (1, 1))
 
 
-# ---- the inside of a block, and layers in words ----
-
-
-def _steps(block: Record) -> list[Step]:
-    layers = {layer.number: layer for layer in block.layers()}
-    path = _main_path(layers)
-    sides = {layer.number: _sides(layer, layers, path) for layer in path if layer.family == "join"}
-    steps, at = [], {}
-    for row in _rows(path, {origin for side in sides.values() for origin, _ in side}):
-        side = sides.get(row[0].number, [])
-        if row[0].type == "Concatenate" and any(chain for _, chain in side):
-            branches = [*(chain for _, chain in side), [layer for layer in path if layer.number < row[0].number]]
-            steps, side = [Step(_in_words(chain) or "the input itself", "branch") for chain in branches], []
-        at |= {layer.number: len(steps) for layer in row}
-        texts, values = zip(*map(_word, row), strict=True)
-        if row[0].type == "Concatenate" and not any(source in layers for source in row[0].sources):
-            texts = ("concatenate all earlier results",)
-        family = next((layer.family for layer in row if layer.family in WEIGHTED), row[0].family)
-        skips = [(at.get(origin, -1), _in_words(chain)) for origin, chain in side]
-        steps.append(Step(" · ".join(texts), family, [(value,) for slots in values for value in slots], skips))
-    return steps
-
-
-def _main_path(layers: dict[int, Record]) -> list[Record]:
-    """The longest chain of layers that leads to the block's result."""
-    depth: dict[int, int] = {}
-    for number, layer in layers.items():
-        depth[number] = 1 + max((depth.get(source, 0) for source in layer.sources), default=0)
-    path, number = [], max(layers)
-    while number in layers:
-        path.append(layers[number])
-        number = max(layers[number].sources, key=lambda source: depth.get(source, 0), default=0)
-    return path[::-1]
-
-
-def _sides(join: Record, layers: dict[int, Record], path: list[Record]) -> list[tuple[int, list[Record]]]:
-    """For each further way into a join, the layer on the main path (or outside) that it leaves from, and the layers on it."""
-    main, sides = {layer.number for layer in path}, []
-    before = max((number for number in main if number < join.number), default=0)
-    for source in sorted(set(join.sources) - {before}) if before else ():
-        chain: list[Record] = []
-        while source in layers and source not in main:
-            chain.insert(0, layers[source])
-            source = max(layers[source].sources, default=0)
-        sides.append((source, chain))
-    return sides
-
-
-def _rows(path: list[Record], origins: set[int]) -> list[list[Record]]:
-    """One layer with weights per row, with what comes before it where a block begins with normalisation, else with what follows it."""
-    rows: list[list[Record]] = []
-    before = path[0].family in ("norm", "activation") or path[0].type == "Concatenate"
-    for layer in path:
-        row = rows[-1] if rows else []
-        weighted = any(other.family in WEIGHTED for other in row)
-        full = weighted and (before or layer.family in WEIGHTED)
-        if not row or full or "join" in (layer.family, row[-1].family) or row[-1].number in origins:
-            rows.append([])
-        rows[-1].append(layer)
-    return rows
-
-
-def _in_words(layers: list[Record]) -> str:
-    return " · ".join(Step(text, "", [(value,) for value in values]).words() for text, values in map(_word, layers))
-
-
-def _word(layer: Record) -> tuple[str, tuple[int, ...]]:
-    """A layer as text, '{}' for its width, groups and dilation, and their values."""
-    settings = layer.settings
-    if layer.family == "conv":
-        return _conv_word(layer)
-    if layer.family == "linear":
-        return "linear {}", (settings["out_features"],)
-    if layer.family == "pool" and (_is_global(layer) or layer.type == "MeanPool"):
-        return f"global {'max' if 'Max' in layer.type else 'average'} pool", ()
-    if layer.family == "pool":
-        fixed = "kernel_size" in settings
-        kernel = size_words(settings["kernel_size"]) + _stride_words(settings) if fixed else f"to {size_words(layer.output[1:])}"
-        return f"{'max' if 'Max' in layer.type else 'average'} pool {kernel}", ()
-    return f"dropout {settings['p']}" if layer.type == "Dropout" and settings else WORDS.get(layer.type, layer.type), ()
-
-
-def _conv_word(conv: Record) -> tuple[str, tuple[int, ...]]:
-    settings = conv.settings
-    groups = (settings["groups"],) if settings["groups"] > 1 and not _is_depthwise(conv) else ()
-    text = "depthwise " * _is_depthwise(conv) + "transposed " * ("Transpose" in conv.type)
-    text += f"conv {size_words(settings['kernel_size'])}, {{}}" + ", {} groups" * len(groups) + _stride_words(settings) + ", dilation {}"
-    return text, (settings["out_channels"], *groups, max(settings["dilation"]))
-
-
-def _is_depthwise(conv: Record) -> bool:
-    return conv.settings["groups"] == conv.settings["in_channels"] > 1
-
-
-def _stride_words(settings: dict) -> str:
-    stride = settings.get("stride", 1)
-    stride = max(stride) if isinstance(stride, tuple) else stride
-    return f", stride {stride}" if stride > 1 else ""
+def is_depthwise(conv: nn.Module) -> bool:
+    """Whether each of a convolution's channels is by itself."""
+    return conv.groups == conv.in_channels > 1
 
 
 def size_words(value) -> str:
@@ -290,52 +223,27 @@ def size_words(value) -> str:
     return "×".join(map(str, value if isinstance(value, (tuple, list)) else (value, value)))
 
 
-def merged(stages: list[Stage]) -> list[tuple[Stage, list[Step], list[str]]]:
-    """The blocks to show, one for stages that differ in such numbers only: (first stage, steps with all values, lines of notes)."""
-    shared: dict[tuple, list[Stage]] = {}
-    for stage in stages:
-        if stage.steps:
-            shared.setdefault(stage.structure(), []).append(stage)
-    shown = []
-    for group in shared.values():
-        rows = zip(*(stage.steps for stage in group), strict=True)
-        steps = [replace(row[0], values=[sum(slot, ()) for slot in zip(*(step.values for step in row), strict=True)]) for row in rows]
-        shown.append((group[0], steps, _notes(group)))
-    return shown
-
-
-def _notes(group: list[Stage]) -> list[str]:
-    shortcuts: dict[str, list[str]] = {}
-    for stage in group:
-        if stage.shortcut and not any(words for step in stage.steps for _, words in step.skips):
-            shortcuts.setdefault(re.sub(r"conv (\S+), \d+", "conv\u00a0\\1", stage.shortcut), []).append(stage.name)
-    where = "in " + " | ".join(stage.name for stage in group)
-    return [where, *(f"first block of {', '.join(names)}: shortcut through {words}" for words, names in shortcuts.items())]
-
-
 # ---- counts for comparison tables ----
 
 
-def describe(model: nn.Module, x: Tensor) -> dict:
-    """What `model` is made of as `x` (N, ...) passes through it, as plain JSON values.
+def describe(model: nn.Module, size: int) -> dict:
+    """What `model` is made of for images of `size` pixels, as plain JSON values.
 
-    Layers are counted as often as they run. 'weighted layers' are all convolutions and linear layers, not the longest path. A residual
-    block is a module that adds two feature maps of one shape, both computed from the input, in its own forward; a concatenating block
-    concatenates (DenseNet). 'inside a block' gives each type's rows, '|' between stages that differ in width.
+    Layers are counted as often as they run. 'weighted layers' are all convolutions and linear layers, not the longest path. 'inside a
+    block' gives each class's rows, '|' between stages that differ in width.
     """
-    root = trace(model, x)
-    layers, found, types = root.layers(), _condense(root, model), block_types(root)
-    convs = [layer for layer in layers if layer.family == "conv"]
-    owners = [{child.type for child in record.children if child.family == "join"} for record in root.walk() if record.type in types]
+    layers, found = [call.module for call in run(model, size) if call.is_leaf_layer], stages(model, size)
+    convs = [layer for layer in layers if family(layer) == "conv"]
+    kinds = [stage.kind for stage in found for _ in stage.blocks]
     return {
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
-        "weighted layers": sum(layer.family in ("conv", "linear") for layer in layers),
-        **{name: dict(Counter(layer.type for layer in layers if layer.family == name)) for name in ("norm", "activation")},
-        "convolution kernels": dict(Counter(size_words(conv.settings["kernel_size"]) for conv in convs)),
-        "grouped convolutions": sum(conv.settings["groups"] > 1 and not _is_depthwise(conv) for conv in convs),
-        "depthwise convolutions": sum(map(_is_depthwise, convs)),
-        "blocks per stage": "-".join(str(stage.repeats) for stage in found if stage.kind in ("residual", "concatenating")),
-        "residual blocks": sum("Add" in joins for joins in owners),
-        "concatenating blocks": sum("Concatenate" in joins for joins in owners),
-        "inside a block": {stage.block: [step.words() for step in steps] for stage, steps, _ in reversed(merged(found))},
+        "weighted layers": sum(family(layer) in ("conv", "linear") for layer in layers),
+        **{name: dict(Counter(type(layer).__name__ for layer in layers if family(layer) == name)) for name in ("norm", "activation")},
+        "convolution kernels": dict(Counter(size_words(conv.kernel_size) for conv in convs)),
+        "grouped convolutions": sum(conv.groups > 1 and not is_depthwise(conv) for conv in convs),
+        "depthwise convolutions": sum(map(is_depthwise, convs)),
+        "blocks per stage": "-".join(str(len(stage.blocks)) for stage in found if stage.kind in ("residual", "concatenating")),
+        "residual blocks": kinds.count("residual"),
+        "concatenating blocks": kinds.count("concatenating"),
+        "inside a block": {inside.block: [text for text, _ in inside.rows] for inside in insides(found)},
     }

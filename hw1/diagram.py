@@ -10,13 +10,10 @@ from matplotlib.patches import FancyBboxPatch, Rectangle
 
 from common import figures
 from common.figures import PAGE_WIDTH
-from hw1.architecture import Stage, Step, merged, size_words
+from hw1.architecture import ADD, EARLIER, Inside, Stage, insides, size_words
 
 TOP, LINE, GAP, PAD = 0.62, 0.17, 0.22, 0.12  # in inches: where the boxes begin, the height of a line, between boxes, inside them
-HUES = {  # indices into the palette
-    **{"conv": 0, "linear": 1, "residual": 2, "concatenating": 2, "resize": 3, "norm": 4, "activation": 4, "pool": 4, "branches": 5},
-    **{"branch": 5, "attention": 3},
-}
+HUES = {"conv": 0, "linear": 1, "residual": 2, "concatenating": 2, "norm": 4, "activation": 4, "pool": 4, "branches": 5, "branch": 5}
 SAYS = {
     "residual": "residual block: what it computes is added to its input",
     "concatenating": "concatenating block: what it computes is put beside its input",
@@ -27,46 +24,35 @@ SAYS = {
 def draw(stages: list[Stage], title: str) -> Figure:
     """A page-wide block diagram: stages from top to bottom with output shapes and parameters, and each kind of block opened beside them."""
     figure, grid = figures.new_figure()
-    axes, blocks = grid[0, 0], merged(stages)
-    x = 0.25 + 0.17 * len(_detours(stages)) if blocks else 1.5
-    right, edge = 5.5 if blocks else 8.5, figures.PAGE_WIDTH - 0.25
-    tops, bottom = _draw_column(axes, stages, x, right - x)
-    top = tops[[bool(stage.steps) for stage in stages].index(True)] if len(blocks) == 1 else TOP
-    for block in blocks:
-        top = _draw_block(axes, block, right + 0.3, top, edge - right - 0.3) + GAP
+    axes, opened = grid[0, 0], insides(stages)
+    aside = [(stage.source, i) for i, stage in enumerate(stages) if stage.source not in (i - 1, -1)]
+    x = 0.25 + 0.17 * len(aside) if opened else 1.5
+    right, edge = 5.5 if opened else 8.5, PAGE_WIDTH - 0.25
+    tops, bottom, width = [], TOP - GAP, right - x
+    for i, stage in enumerate(stages):
+        tops.append(bottom + GAP)
+        if stage.source == i - 1 >= 0:
+            _arrow(axes, (x + width / 2, bottom), (x + width / 2, tops[-1]))
+        bottom = _draw_stage(axes, stage, x, tops[-1], width)
+    for lane, (source, target) in enumerate(aside, 1):
+        start, end, left = tops[source] + 0.3, tops[target] + 0.15, x - 0.17 * lane
+        _arrow(axes, (x, start), (left, start), (left, end), (x, end))
+    top = tops[[bool(stage.blocks) for stage in stages].index(True)] if len(opened) == 1 else TOP
+    for inside in opened:
+        top = _draw_inside(axes, inside, right + 0.3, top, edge - right - 0.3) + GAP
     total = sum(stage.parameters for stage in stages)
-    axes.text(figures.PAGE_WIDTH / 2, 0.3, f"{title}: {total:,} parameters", size=12, weight="bold", ha="center", va="center")
+    axes.text(PAGE_WIDTH / 2, 0.3, f"{title}: {total:,} parameters", size=12, weight="bold", ha="center", va="center")
     height = max(bottom, top - GAP) + 0.2
     figure.set_layout_engine("none")
-    figure.set_size_inches(figures.PAGE_WIDTH, height)
-    axes.set(position=(0, 0, 1, 1), xlim=(0, figures.PAGE_WIDTH), ylim=(height, 0))
+    figure.set_size_inches(PAGE_WIDTH, height)
+    axes.set(position=(0, 0, 1, 1), xlim=(0, PAGE_WIDTH), ylim=(height, 0))
     axes.axis("off")
     return figure
 
 
-def _detours(stages: list[Stage]) -> list[tuple[int, int]]:
-    return [(source, i) for i, stage in enumerate(stages) for source in stage.sources if source != i - 1]
-
-
-def _draw_column(axes: Axes, stages: list[Stage], x: float, width: float) -> tuple[list[float], float]:
-    """All stages, with arrows on the left where one works on another than that above; returns the upper edges and the last lower one."""
-    tops, bottom = [], TOP - GAP
-    for i, stage in enumerate(stages):
-        tops.append(bottom + GAP)
-        if i - 1 in stage.sources:
-            _arrow(axes, (x + width / 2, bottom), (x + width / 2, tops[-1]))
-        bottom = _draw_stage(axes, stage, x, tops[-1], width)
-    for lane, (source, target) in enumerate(_detours(stages), 1):
-        start, end, left = tops[source] + 0.3, tops[target] + 0.15, x - 0.17 * lane
-        _arrow(axes, (x, start), (left, start), (left, end), (x, end))
-    return tops, bottom
-
-
 def _draw_stage(axes: Axes, stage: Stage, x: float, top: float, width: float) -> float:
     """A box with name and contents on the left, output shape and parameters on the right; returns its lower edge."""
-    outputs = stage.output.items() if isinstance(stage.output, dict) else [("", stage.output)]
-    parameters = f"{stage.parameters:,} parameters" if stage.parameters else ""
-    right = [words for words in (*(_output_words(shape, key) for key, shape in outputs), parameters) if words]
+    right = [size_words(stage.output).replace("×", " × ")] + [f"{stage.parameters:,} parameters"] * bool(stage.parameters)
     left = [stage.name, *_wrap(stage.text, width - 1.6)]
     bottom = top + 2 * PAD + LINE * max(len(left), len(right)) - 0.03
     _box(axes, (x, top, width, bottom - top), stage.kind)
@@ -75,62 +61,39 @@ def _draw_stage(axes: Axes, stage: Stage, x: float, top: float, width: float) ->
     return bottom
 
 
-def _draw_block(axes: Axes, block: tuple[Stage, list[Step], list[str]], x: float, top: float, width: float) -> float:
-    """A frame with the rows of a block as `merged` gives it, its shortcuts on the right; returns its lower edge."""
-    stage, steps, notes = block
-    later = " (the last of a stage)" * any("first block" in note for note in notes)
-    lines = [f"Inside {stage.block}{later}", *(line for note in [SAYS[stage.kind], *notes] for line in _wrap(note, width - 0.2))]
+def _draw_inside(axes: Axes, inside: Inside, x: float, top: float, width: float) -> float:
+    """A frame with the rows of a block from top to bottom, and its shortcut on the right; returns its lower edge."""
+    later = " (the last of a stage)" * (len(inside.notes) > 1)
+    lines = [f"Inside {inside.block}{later}", *(line for note in [SAYS[inside.kind], *inside.notes] for line in _wrap(note, width - 0.2))]
     _write(axes, lines, x + PAD, top + PAD, bold=1)
-    skips = [words for step in steps for _, words in step.skips]
-    dense = stage.kind == "concatenating" and not skips
-    beside = 1.35 if dense or any(skips) else 0.6 if skips else PAD
-    start, middle, lane = top + PAD + LINE * len(lines) + 0.08, x + (PAD + width - beside) / 2, x + width - beside / 2
-    end = _draw_rows(axes, steps, x + PAD, start, width - PAD - beside, lane)
-    if dense:
-        _arrow(axes, (middle, start + GAP / 2), (lane, start + GAP / 2), (lane, end), dashed=True)
-        _beside(axes, ["earlier results", "go on to", "later layers"], lane, (start + end) / 2)
-    _box(axes, (x, top, width, end + PAD - top), stage.kind, fill=False)
-    return end + PAD
-
-
-def _draw_rows(axes: Axes, steps: list[Step], x: float, top: float, width: float, lane: float) -> float:
-    """The rows of a block with arrows from the first to below the last, whose end is returned; `lane` is where shortcuts run down."""
-    middle, y, leaves = x + width / 2, top, {-1: top + GAP / 2}
-    for i, step in enumerate(steps):
-        gap = 0.05 if i and step.family == "branch" else GAP
+    dense = inside.rows[0][0] == EARLIER
+    beside = 1.35 if dense else 0.6 if inside.kind == "residual" else PAD
+    start, lane, row_width = top + PAD + LINE * len(lines) + 0.08, x + width - beside / 2, width - PAD - beside
+    left, middle, y = x + PAD, x + (PAD + width - beside) / 2, start
+    leaves = start + GAP / 2  # where the shortcut does
+    for i, (text, family) in enumerate(inside.rows):
+        gap = 0.05 if i and family == "branch" else GAP
         if gap == GAP:
             _arrow(axes, (middle, y), (middle, y + gap))
-        bottom = _draw_step(axes, step, x, y + gap, width)
-        edge, height = middle + 0.12 if step.text == "add" else x + width, (y + gap + bottom) / 2
-        for origin, words in step.skips:
-            _arrow(axes, (middle, leaves[origin]), (lane, leaves[origin]), (lane, height), (edge, height))
-            if words:
-                _beside(axes, textwrap.wrap(words, 15), lane, (leaves[origin] + height) / 2, "conv")
-        y, leaves[i] = bottom, bottom + GAP / 2
+        if text == ADD:
+            ring = {"boxstyle": "circle,pad=0.1", "fc": "white", "ec": "#444444"}
+            axes.text(middle, y + gap + 0.12, "+", size=11, ha="center", va="center", bbox=ring)
+            _arrow(axes, (middle, leaves), (lane, leaves), (lane, y + gap + 0.12), (middle + 0.12, y + gap + 0.12))
+            y += gap + 0.24
+            continue
+        lines = _wrap(text, row_width - 0.16)
+        height = 0.1 + LINE * len(lines)
+        _box(axes, (left, y + gap, row_width, height), family)
+        _write(axes, lines, left + row_width / 2, y + gap + 0.05, ha="center")
+        y += gap + height
     _arrow(axes, (middle, y), (middle, y + GAP))
-    return y + GAP
-
-
-def _draw_step(axes: Axes, step: Step, x: float, top: float, width: float) -> float:
-    if step.text == "add":
-        ring = {"boxstyle": "circle,pad=0.1", "fc": "white", "ec": "#444444"}
-        axes.text(x + width / 2, top + 0.12, "+", size=11, ha="center", va="center", bbox=ring)
-        return top + 0.24
-    lines = _wrap(step.words(), width - 0.16)
-    bottom = top + 0.1 + LINE * len(lines)
-    _box(axes, (x, top, width, bottom - top), step.family)
-    _write(axes, lines, x + width / 2, top + 0.05, ha="center")
-    return bottom
-
-
-def _beside(axes: Axes, lines: list[str], lane: float, middle: float, kind: str = "") -> None:
-    """Text on a line beside the main way, in a box if it names layers."""
-    height = LINE * len(lines) + 0.1
-    if kind:
-        _box(axes, (lane - 0.56, middle - height / 2, 1.12, height), kind)
-    else:
-        axes.add_patch(Rectangle((lane - 0.5, middle - height / 2), 1.0, height, fc="white", ec="none", zorder=2))
-    _write(axes, lines, lane, middle - height / 2 + 0.05, ha="center")
+    if dense:
+        _arrow(axes, (middle, leaves), (lane, leaves), (lane, y + GAP), dashed=True)
+        height = 3 * LINE + 0.1
+        axes.add_patch(Rectangle((lane - 0.5, (leaves + y) / 2 - height / 2), 1.0, height, fc="white", ec="none", zorder=2))
+        _write(axes, ["earlier results", "go on to", "later layers"], lane, (leaves + y) / 2 - height / 2 + 0.05, ha="center")
+    _box(axes, (x, top, width, y + GAP + PAD - top), inside.kind, fill=False)
+    return y + GAP + PAD
 
 
 def _box(axes: Axes, place: tuple[float, float, float, float], kind: str, fill: bool = True) -> None:
@@ -161,11 +124,6 @@ def _wrap(text: str, width: float) -> list[str]:
     most = int(width / 0.062)
     layers = [layer.replace(" ", "\u00a0") if len(layer) < most else layer for layer in text.split(" · ")]
     return textwrap.wrap("\u00a0· ".join(layers), most, break_long_words=False)
-
-
-def _output_words(shape, key: str = "") -> str:
-    words = size_words(shape).replace("×", " × ") if isinstance(shape, tuple) else ""
-    return f"{key}: {words}" if key else words
 
 
 def draw_table(rows: list[list[str]], header: list[str], widths: list[float], title: str) -> Figure:

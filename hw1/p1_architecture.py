@@ -28,18 +28,17 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 if __name__ == "__main__":
     ARGS = parse_args()  # before torch is imported: --help and a wrong argument answer at once
 
-import torch
-
 from common import items, results, setup
-from hw1 import architecture, diagram, p1_models, tracing
+from hw1 import architecture, diagram, p1_models
 from hw1.p1_recipes import RECIPES
 
 
 def draw_model(report: str, model: str):
     """The diagram of a report's model, and its number of parameters."""
     recipe = RECIPES[report, model]
-    with tracing.WITHOUT_VALUES:
-        stages = architecture.stages(p1_models.build(recipe.network), torch.zeros(1, 3, recipe.image_size, recipe.image_size))
+    with architecture.META:
+        network = p1_models.build(recipe.network)
+    stages = architecture.stages(network, recipe.image_size)
     return diagram.draw(stages, f"{report} model {model}, {recipe.network}"), sum(stage.parameters for stage in stages)
 
 

@@ -7,8 +7,7 @@ import torch
 
 from common import classification, figures, items, metrics, results, setup, training
 from common.data import Labelled
-from hw1 import diagram, p1_models, p1_recipes, reports, tracing
-from hw1.architecture import describe, stages
+from hw1 import architecture, diagram, p1_models, p1_recipes, reports
 
 LAYERS = {"small_cnn": ("group1", "group2", "fc"), "resnet18_mlp": ("fc",)}  # by network, the stages that its report states layer by layer
 WIDENING = "widest linear layer but the last, outputs per input"
@@ -70,8 +69,9 @@ def setting_rows(stated: dict, run: dict) -> dict:
     done = {name: settings[name] for name in stated if name in settings} | curve_notes(settings)
     done |= {"weights": "ImageNet"} if done["weights"] == "default" else {}
     if settings["network"] in LAYERS:
-        with tracing.WITHOUT_VALUES:
-            found = stages(p1_models.build(settings["network"]), torch.zeros(1, 3, 32, 32))
+        with architecture.META:
+            network = p1_models.build(settings["network"])
+        found = architecture.stages(network, 32)
         done["layers"] = "; ".join(stage.text for stage in found if stage.name in LAYERS[settings["network"]])
     return done
 
@@ -128,13 +128,13 @@ def write_model_b(runtime: setup.Runtime, report: str, run: dict) -> None:
 
 
 def describe_model(report: str, model: str) -> dict:
-    """Counts of a model's modules at the report's input size (common.architecture.describe), and how far a linear layer widens."""
+    """Counts of a model's modules at the report's input size (architecture.describe), and how far a linear layer widens."""
     recipe = p1_recipes.RECIPES[report, model]
-    with tracing.WITHOUT_VALUES:
-        network, image = p1_models.build(recipe.network), torch.zeros(1, 3, recipe.image_size, recipe.image_size)
+    with architecture.META:
+        network = p1_models.build(recipe.network)
     hidden = [layer for layer in network.modules() if isinstance(layer, torch.nn.Linear) and layer is not p1_models.last_linear(network)]
     widening = max((layer.out_features / layer.in_features for layer in hidden), default=0.0)
-    return describe(network, image) | {WIDENING: round(widening, 2)}
+    return architecture.describe(network, recipe.image_size) | {WIDENING: round(widening, 2)}
 
 
 def in_words(value) -> str:

@@ -26,49 +26,39 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 if __name__ == "__main__":
     ARGS = parse_args()  # before torch is imported: --help and a wrong argument answer at once
 
-import torch
 from torch import nn
 from torchvision.models.segmentation.deeplabv3 import ASPPConv
 
 from common import items, results, setup
-from hw1 import architecture, diagram, p2_models, p2_recipes, tracing
+from hw1 import architecture, diagram, p2_models, p2_recipes
 from hw1.p2_data import SIZE
-from hw1.tracing import Record, trace
 
 
-def layer_counts(layers: list) -> str:
-    """'13 conv, 5 pool' from traced layers."""
-    families = [layer.family for layer in layers]
-    return ", ".join(f"{families.count(name)} {name}" for name in ("conv", "linear", "pool") if name in families)
-
-
-def describe(model: nn.Module, x: torch.Tensor) -> dict[str, str]:
-    """What the reports compare, counted on the modules as a tile `x` passes through."""
-    root, counts = trace(model, x), architecture.describe(model, x)
-    backbone = next(record for record in root.walk() if record.name.split(".")[-1] in ("backbone", "features"))
-    size = min(layer.output[-1] for layer in backbone.layers() if len(layer.output) == 3)
+def describe(model: nn.Module) -> dict[str, str]:
+    """What the reports compare, counted on the modules as a tile passes through."""
+    calls, counts = architecture.run(model, SIZE), architecture.describe(model, SIZE)
+    backbone = [call for call in calls if call.is_leaf_layer and {"backbone", "features"} & set(architecture.dotted(call).split("."))]
+    families = [architecture.family(call.module) for call in backbone]
+    layers = ", ".join(f"{families.count(name)} {name}" for name in ("conv", "linear", "pool") if name in families)
+    size = min(call.output_size[-1] for call in backbone)
     aux = sum(p.numel() for name, p in model.named_parameters() if name.startswith("aux_classifier."))
     rates = [module[0].dilation[0] for module in model.modules() if isinstance(module, ASPPConv)]
-    blocks = f", blocks {counts['blocks per stage']}" if counts["blocks per stage"] else ""
+    learned = [module for module in model.modules() if isinstance(module, nn.ConvTranspose2d)]
+    if learned:
+        up_sampling = f"transposed convolution {architecture.size_words(learned[0].kernel_size)}, stride {learned[0].stride[0]}, learned"
+    else:
+        logits = next(call for call in calls if architecture.dotted(call).split(".")[-1] == "classifier")
+        up_sampling = f"bilinear interpolation by {SIZE // logits.output_size[-1]}"
     return {
-        "backbone": layer_counts(backbone.layers()) + blocks,
+        "backbone": layers + f", blocks {counts['blocks per stage']}" * bool(counts["blocks per stage"]),
         "residual blocks": str(counts["residual blocks"]),
-        "output stride of the backbone": str(x.shape[-1] // size),
+        "output stride of the backbone": str(SIZE // size),
         "ASPP rates": ", ".join(map(str, rates)) or "no ASPP",
         "auxiliary classifier": f"{aux:,} parameters, in training" if aux else "none",
-        "up-sampling": up_sampling(root, model),
+        "up-sampling": up_sampling,
         "normalisation": ", ".join(f"{count} {name}" for name, count in counts["norm"].items()) or "none",
         "parameters": f"{counts['parameters']:,}",
     }
-
-
-def up_sampling(root: Record, model: nn.Module) -> str:
-    """How the logits come to the input's size."""
-    learned = [module for module in model.modules() if isinstance(module, nn.ConvTranspose2d)]
-    if learned:
-        return f"transposed convolution {architecture.size_words(learned[0].kernel_size)}, stride {learned[0].stride[0]}, learned"
-    last = [layer for layer in root.layers() if layer.family == "resize"][-1]
-    return f"bilinear interpolation by {last.output[-1] // last.input[-1]}"
 
 
 def differences(a: dict, b: dict) -> dict[str, dict]:
@@ -87,7 +77,7 @@ def head_layers(stages: list[architecture.Stage]) -> dict[str, dict]:
     first, *between, last = head.text.split(" · ")
     wanted = len(between) == 3 and between[:2] == ["batch norm", "ReLU"] and between[2].startswith("dropout")
     convs = [stage for stage in stages[stages.index(head) + 1 :] if stage.kind == "conv"]
-    added = [f"{stage.text} of {stages[stage.sources[0]].output[0]}" for stage in convs]
+    added = [f"{stage.text.split(' · ')[-1]} of {stages[stage.source].output[0]}" for stage in convs]
     return {
         "head": {"holds": wanted and all(layer.startswith("conv") for layer in (first, last)), "found": head.text},
         "pointwise": {"holds": added == ["conv 1×1, 7 of 21"], "found": "; ".join(added) or "none"},
@@ -97,10 +87,10 @@ def head_layers(stages: list[architecture.Stage]) -> dict[str, dict]:
 def main(args: argparse.Namespace) -> dict:
     """Draw both networks; returns {"A": the result of the first item, "B": of the second}."""
     runtime, networks = setup.start(args), {model: p2_recipes.RECIPES[args.report, model].network for model in "AB"}
-    with tracing.WITHOUT_VALUES:
-        built, x = {model: p2_models.build(name).eval() for model, name in networks.items()}, torch.zeros(1, 3, SIZE, SIZE)
-    made_of = {model: describe(network, x) for model, network in built.items()}
-    stages = {model: architecture.stages(network, x) for model, network in built.items()}
+    with architecture.META:
+        built = {model: p2_models.build(name) for model, name in networks.items()}
+    made_of = {model: describe(network) for model, network in built.items()}
+    stages = {model: architecture.stages(network, SIZE) for model, network in built.items()}
     measured = differences(made_of["A"], made_of["B"]) | (head_layers(stages["B"]) if args.report == "f22b" else {})
     rows = [[name, made_of["A"][name], made_of["B"][name]] for name in made_of["A"]]
     table = {"title": "Differences, computed from the modules", "header": ["", *(f"{m}: {networks[m]}" for m in "AB")], "rows": rows}

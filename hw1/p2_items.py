@@ -12,6 +12,12 @@ def write_ours(run: training.Run, model: str, validation: Tiles) -> dict:
     half, _ = p2_models.load_trained(results.save_half(run.folder, "p2.pth", run.kept), run.runtime, "train again")
     plain, turned = (p2_models.evaluate(half, validation, run.runtime, turns) for turns in (False, True))
     item, title = items.get(f"hw1-p2 {model}"), reports.start_in_words(written["settings"])
+    table = iou_table({f"epoch {run.kept['epoch']}": run.kept, "p2.pth": plain, "p2.pth, --tta": turned})
+    other = "scratch" if model == "best" else "best"
+    there = results.read_json(results.result_path(run.runtime.out, f"hw1-p2 {other}"))
+    if there and there["quick"] == run.runtime.quick and results.same_data(there["data"], written["settings"]["data"]):
+        name, *iou = there["tables"][0]["rows"][0]
+        table["rows"].append([f"{other}, {name}", *iou])
     setup.from_rank_zero(
         lambda: results.write_result(
             run.runtime,
@@ -25,7 +31,7 @@ def write_ours(run: training.Run, model: str, validation: Tiles) -> dict:
                 "mIoU of p2.pth with --tta": turned["validation_miou"],
             },
             claims=[],
-            tables=[iou_table({f"epoch {run.kept['epoch']}": run.kept, "p2.pth": plain, "p2.pth, --tta": turned})],
+            tables=[table],
             **results.run_fields(written),
         )
     )

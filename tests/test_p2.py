@@ -412,10 +412,11 @@ def test_f22bs_head_is_read_from_the_network(tmp_path):
     written = p2_architecture.main(p2_architecture.parse_args(["--report", "f22b", "--out", str(tmp_path)]))
     claims = {claim["found"]: claim["holds"] for claim in written["B"]["claims"] if "found" in claim}
     assert claims == {"conv 3×3, 512 · batch norm · ReLU · dropout 0.1 · conv 1×1, 21": True, "conv 1×1, 7 of 21": True}
-    model = p2_models.build("fcn_resnet101").eval()
+    with architecture.META:
+        model = p2_models.build("fcn_resnet101")
     del model.fcn.classifier[3]
     model.pointwise = torch.nn.Identity()
-    measured = p2_architecture.head_layers(architecture.stages(model, torch.zeros(1, 3, 64, 64)))
+    measured = p2_architecture.head_layers(architecture.stages(model, 64))
     assert [(found["holds"], found["found"]) for found in measured.values()] == [
         (False, "conv 3×3, 512 · batch norm · ReLU · conv 1×1, 21"),
         (False, "none"),
