@@ -299,7 +299,7 @@ def test_a_chains_stages_follow_its_last_training():
     assert SCRATCH.recipe(stage, SCRATCH.last) == replace(SCRATCH.last, network="whitened", epochs=30)
     assert SCRATCH.recipe(stage, replace(SCRATCH.last, network="lenet", epochs=4)) == replace(SCRATCH.last, network="lenet", epochs=3)
     teacher = BEST.recipe(BEST.stages[0], replace(BEST.last, lr=0.5))
-    assert teacher == replace(BEST.last, epochs=8, lr=0.5, average=0.0) and BEST.last.average > 0
+    assert teacher == replace(BEST.last, epochs=BEST.stages[0].epochs, lr=0.5, average=0.0) and BEST.last.average > 0
 
 
 def test_best_resizes_after_the_augmentation_and_mixes_hard_labels_alone(cifar, tmp_path, monkeypatch):
