@@ -2,6 +2,7 @@
 
 import importlib.util
 import pickle
+import textwrap
 from collections.abc import Callable
 from pathlib import Path
 
@@ -85,7 +86,7 @@ def load_weights(model: nn.Module, state: dict, path: Path) -> None:
         model.load_state_dict(state)
     except (RuntimeError, AttributeError, TypeError) as error:
         lines = [line.strip() for line in str(error).splitlines()[1:]] or [str(error)]
-        raise UsageError(f"{path} belongs to another model: {'; '.join(lines)[:200]}") from None
+        raise UsageError(f"{path} belongs to another model: {textwrap.shorten('; '.join(lines), 200, placeholder=' ...')}") from None
 
 
 def load_weights_except_head(model: nn.Module, state: dict, head: str, path: Path) -> None:
