@@ -1,4 +1,4 @@
-"""The same numbers sooner: convolutions on small maps on the CPU, and a training's steps as CUDA graphs."""
+"""The same numbers sooner: convolutions on small maps and narrow batch norms on the CPU, and a training's steps as CUDA graphs."""
 
 import sys
 
@@ -51,6 +51,21 @@ def convert_convolutions(model: nn.Module) -> nn.Module:
         if module.padding_mode == "zeros" and not isinstance(module.padding, str):
             module.__class__ = Conv2d
     return model
+
+
+# ---- batch norm of few channels ----
+
+
+class NarrowBatchNorm2d(nn.BatchNorm2d):
+    """nn.BatchNorm2d, the same parameters and result, for fewer than eight channels.
+
+    With channels last torch's kernel on the CPU takes up to seventeen times as long for them as with one channel after the other (torch
+    2.12, three channels); from sixteen channels on it is the other way round. benchmarks/small_maps.py compares the two in cv22's LeNet.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) to the same shape."""
+        return super().forward(x.contiguous())
 
 
 # ---- CUDA graphs: a GPU is told once what a step consists of, and repeats it ----

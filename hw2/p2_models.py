@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision import models
 
-from common import checkpoints, classification, setup
+from common import checkpoints, classification, setup, speed
 from hw2.p2_data import CLASSES
 
 
@@ -28,9 +28,14 @@ class LeNet(nn.Module):
         return self.fc3(F.relu(self.fc2(F.relu(self.fc1(x)))))
 
 
+def batch_norm(channels: int) -> nn.BatchNorm2d:
+    """LeNet's blocks have 3, 6 and 16 channels."""
+    return (speed.NarrowBatchNorm2d if channels < 8 else nn.BatchNorm2d)(channels)
+
+
 def plain_block(channels: int) -> nn.Sequential:
     """3x3 convolution, batch norm, ReLU, as many channels out as in."""
-    return nn.Sequential(nn.Conv2d(channels, channels, 3, padding=1), nn.BatchNorm2d(channels), nn.ReLU())
+    return nn.Sequential(nn.Conv2d(channels, channels, 3, padding=1), batch_norm(channels), nn.ReLU())
 
 
 class SkipBlock(nn.Module):
@@ -38,8 +43,8 @@ class SkipBlock(nn.Module):
 
     def __init__(self, channels: int):
         super().__init__()
-        self.inner = nn.Sequential(nn.Conv2d(channels, channels, 3, padding=1), nn.BatchNorm2d(channels))
-        self.norm = nn.BatchNorm2d(channels)
+        self.inner = nn.Sequential(nn.Conv2d(channels, channels, 3, padding=1), batch_norm(channels))
+        self.norm = batch_norm(channels)
 
     def forward(self, x: Tensor) -> Tensor:
         return F.relu(self.norm(self.inner(x) + x))

@@ -1,4 +1,4 @@
-"""common/speed.py: the same numbers as torch's convolution, whatever the map."""
+"""common/speed.py: the same numbers as torch's convolution, whatever the map, and as its batch norm."""
 
 import pytest
 import torch
@@ -62,3 +62,15 @@ def test_networks_keep_their_names_and_other_convolutions():
     assert list(model.state_dict()) == names and type(grouped) is nn.Conv2d and type(model.conv1) is speed.Conv2d
     others = ({"dilation": 2}, {"padding_mode": "reflect"}, {"padding": "same"})
     assert {type(speed.convert_convolutions(nn.Conv2d(3, 3, 3, **other))) for other in others} == {nn.Conv2d}
+
+
+def test_narrow_batch_norm_is_torchs():
+    torch.manual_seed(0)
+    plain, narrow = nn.BatchNorm2d(3), speed.NarrowBatchNorm2d(3)
+    x = torch.randn(4, 3, 8, 8).to(memory_format=torch.channels_last)
+    expected, gradients = result(plain, x)
+    found, own = result(narrow, x)
+    assert found.is_contiguous() and torch.allclose(found, expected, atol=1e-5)
+    assert all(torch.allclose(a, b, atol=1e-4) for a, b in zip(own, gradients, strict=True))
+    assert all(torch.allclose(a, b) for a, b in zip(narrow.buffers(), plain.buffers(), strict=True))
+    narrow.load_state_dict(plain.state_dict())
