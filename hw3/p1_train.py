@@ -48,7 +48,8 @@ COURSE_PICTURES = 3680  # for training
 def write(first: training.Run, second: training.Run) -> dict:
     """The item, from both phases."""
     second.settings = second.settings | {"weights": first.settings["weights"]}  # the item's, which began with the first
-    run, item, network = results.write_run(second, p1_recipes.SECOND), items.get("f21 1.1"), second.recipe.network
+    run, network = results.write_run(second, p1_recipes.SECOND), second.recipe.network
+    item = items.get("f21 1.1" if second.recipe.crop else "f21 1.1-uncropped")
     deviations = training.deviations(p1_recipes.FIRST, first.settings)
     later = training.deviations(p1_recipes.SECOND, second.settings | {"weights": "default"})
     deviations += [f"phase 2: {words}" for words in later if words not in deviations]
@@ -58,11 +59,10 @@ def write(first: training.Run, second: training.Run) -> dict:
     whole = first.history + [epoch | {"epoch": epoch["epoch"] + len(first.history)} for epoch in second.history]
     settings = {"phase 1": first.settings | results.precision(first.history), "phase 2": run["settings"]}
     accuracy = {"accuracy": second.kept["validation_accuracy"], "after phase 1": first.kept["validation_accuracy"]}
-    uncropped = not second.recipe.crop
     return results.write_result(
         second.runtime,
-        item.name + "-uncropped" * uncropped,
-        f"{item.title}, {network}" + ", without random crops" * uncropped,
+        item.name,
+        f"{item.title}, {network}",
         figures={"": figures.learning_curves({"": whole}, ("loss", "accuracy"), f"{network}, two phases")},
         reported=item.reported,
         reproduced=accuracy | {"chance": 1 / 37},

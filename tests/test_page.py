@@ -297,7 +297,7 @@ def test_order_of_reports_and_items(tmp_path):
         write(tmp_path, item)
     tiles = list(read(tmp_path).tiles)
     assert len(tiles) == len(ITEMS) + len(own)
-    assert [tiles.index(name) for name in ("f21-1.1", "f22a-1.6", "f22a-1.9", "f22a-1.10", "f22a-2.1")] == [0, 10, 11, 12, 13]
+    assert [tiles.index(name) for name in ("f21-1.1", "f22a-1.6", "f22a-1.9", "f22a-1.10", "f22a-2.1")] == [0, 11, 12, 13, 14]
     assert tiles.index("f23-2.1-crop") == tiles.index("f23-2.1") + 1
     assert tiles[-1] == "new-1" and tiles.index("cv22-2.5") < tiles.index("hw1-p1-best")
 
