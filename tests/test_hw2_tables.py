@@ -304,7 +304,7 @@ def test_a_chains_stages_follow_its_last_training():
 
 def test_best_resizes_after_the_augmentation_and_mixes_hard_labels_alone(cifar, tmp_path, monkeypatch):
     names = [type(operation).__name__ for operation in BEST.last.train_pipeline(0).operations]
-    assert names == ["Crop", "Flip", "Resize", "Normalise"] and "Resize" not in SCRATCH.last.settings()["transforms"]
+    assert names == ["PerImage", "Crop", "Flip", "Resize", "Normalise", "Cutout"] and "Resize" not in SCRATCH.last.settings()["transforms"]
     small = replace(BEST.last, network="test_efficientnet", image_size=40, epochs=1, batch_size=5, average=0.5)
     sizes, evaluate = [], classification.evaluate
 
