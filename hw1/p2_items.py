@@ -62,7 +62,7 @@ def write_miou(runtime: setup.Runtime, report: str, data: dict, changed: dict) -
         figures={"": figures.learning_curves(histories, ("loss", "miou"), f"{item.name}: {' and '.join(histories)}")},
         reported=item.reported,
         reproduced=miou,
-        claims=[item.claim("b_beats_a", miou["B"] > miou["A"], **miou)] if len(both) == 2 else [],
+        claims=reports.b_beats_a(runtime, item.name, "hw1-p2 best", miou, data),
         tables=[iou_table(kept)],
         data=data,
         **reports.model_fields(both),

@@ -15,7 +15,7 @@ from torchvision import models
 from common import classification, items, setup, training
 from common.checkpoints import load_checkpoint, save_checkpoint
 from common.cli import UsageError
-from hw1 import p1_confusion, p1_embedding, p1_inference, p1_items, p1_models, p1_pca, p1_recipes, p1_train, p1_tsne
+from hw1 import p1_confusion, p1_embedding, p1_inference, p1_items, p1_models, p1_pca, p1_recipes, p1_train, p1_tsne, reports
 from hw1.p1_data import load_p1
 
 REPORTS = [("f22a", "A"), ("f22a", "B"), ("f22b", "A"), ("f22b", "B"), ("f23", "A"), ("f23", "B")]
@@ -46,6 +46,27 @@ def test_training_learns_and_keeps_what_figures_need(trained):
     assert item["reproduced"] == {"A": run["kept"]["validation_accuracy"]} and item["reported"] == {"A": 0.5544, "B": 0.8976}
     assert item["quick"] is True and item["data"].items() > {"name": "p1_data", "train": 400, "validation": 200}.items()
     assert "epochs 8, not 90" in " ".join(item["deviations"])
+
+
+def test_b_beats_a_is_also_tried_with_our_own_model_from_published_weights(tmp_path):
+    data = {"name": "p1_data", "train": 2, "validation": 2, "digest": "one"}
+    runtime = setup.Runtime(torch.device("cpu"), False, out=tmp_path)
+
+    def write(weights, digest, quick=False):
+        fields = {"title": "best", "data": data | {"digest": digest}, "weights": weights, "quick": quick}
+        (tmp_path / "hw1-p1-best.json").write_text(json.dumps(fields | {"reproduced": {"accuracy": 0.7}}))
+
+    def holds(**measured):
+        claims = reports.b_beats_a(runtime, "f22a 1.2", "hw1-p1 best", measured, data)
+        return {claim["claim"]: claim["holds"] for claim in claims}
+
+    trained, published = items.get("f22a 1.2").claims.values()
+    assert holds(A=0.6, B=0.5) == {trained: False} and holds(A=0.6) == {}
+    write("default", "one")
+    assert holds(A=0.6, B=0.5) == {trained: False, published: True} and holds(A=0.8) == {published: False} and holds(B=0.8) == {}
+    for other in (("none", "one"), ("default", "two"), ("default", "one", True)):
+        write(*other)
+        assert holds(A=0.6) == {}
 
 
 @pytest.mark.parametrize(("report", "model"), [("f22a", "A"), ("f23", "A")])
