@@ -7,19 +7,7 @@ import torch
 from torch import Tensor
 from torchvision import transforms
 
-from common.augment import apply_per_image, erase, seeds
-
-
-@dataclass(frozen=True)
-class AutoAugment:
-    """torchvision's AutoAugment (Cubuk et al., 2019) on uint8 images; `policy` is 'imagenet', 'cifar10' or 'svhn'."""
-
-    policy: str = "imagenet"
-    draws: ClassVar[int] = 1
-    on_cpu: ClassVar[bool] = True
-
-    def __call__(self, images: Tensor, u: Tensor) -> Tensor:
-        return apply_per_image(transforms.AutoAugment(transforms.AutoAugmentPolicy(self.policy)), images, u)
+from common.augment import erase, seeds
 
 
 @dataclass(frozen=True)

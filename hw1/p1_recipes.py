@@ -8,12 +8,14 @@ applied at 32 px; f22b's DenseNet is DenseNet-121 and its ConvNeXt is ConvNeXt-T
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from torchvision.transforms import AutoAugment, AutoAugmentPolicy
+
 from common import classification, setup, training
-from common.augment import NORMALISE, Crop, Cutout, Flip, Pipeline, Resize, Rotate
+from common.augment import NORMALISE, Crop, Cutout, Flip, PerImage, Pipeline, Resize, Rotate
 from common.data import Splits
 from common.training import cosine, one_cycle
 from hw1 import reports
-from hw1.p1_augment import AutoAugment, RandomErasing
+from hw1.p1_augment import RandomErasing
 from hw1.p1_data import P1_CLASSES, load_p1
 
 
@@ -74,7 +76,7 @@ F22B = Recipe(
     weight_decay=2e-5,
     schedule=cosine,
     label_smoothing=0.1,
-    augment=(AutoAugment(),),
+    augment=(PerImage(AutoAugment()),),
     after_normalise=(RandomErasing(),),
 )
 F23 = Recipe(
@@ -117,7 +119,7 @@ RECIPES = {
         clip=1.0,
         mixup=0.2,
         average=0.999,
-        augment=(AutoAugment("cifar10"), Crop(4), Flip()),
+        augment=(PerImage(AutoAugment(AutoAugmentPolicy.CIFAR10)), Crop(4), Flip()),
         image_size=208,
         small_size=144,
         small_share=0.6,

@@ -157,7 +157,7 @@ def draw(rows: dict[str, dict]):
         (-0.5, [ITEM.reported.get(name, float("nan")) for name in rows], {"label": "reported (Office-Home)"}),
         (0.5, ours, {"label": "ours"}),
     ):
-        bars = axes.bar(places + shift * width, values, width, yerr=spread if values is ours else None, capsize=3, **look)
+        bars = axes.bar(places + shift * width, values, width, yerr=spread if values is ours and any(spread) else None, capsize=3, **look)
         axes.bar_label(bars, fmt="{:.3f}", padding=2, fontsize=8)
     axes.margins(y=0.12)
     axes.set(xticks=places, ylabel="validation accuracy")

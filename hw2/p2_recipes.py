@@ -65,7 +65,6 @@ class Recipe(classification.Recipe):
 
 JITTER, BLUR = ColorJitter(0.1, 0.1, 0.1), GaussianBlur(7, (0.1, 3.0))
 SHARPER = PerImage(transforms.RandomAdjustSharpness(3, 0.05))
-AUTO_AUGMENT = PerImage(transforms.AutoAugment(transforms.AutoAugmentPolicy.CIFAR10))
 COMBINED_SET = "all images with the first pipeline, the first third again with the second, the second third again with the third"
 COMBINED = ByPart(  # of the images of p2_data.combined
     (
@@ -161,7 +160,7 @@ BEST = Chain(
         clip=1.0,
         mixup=0.2,
         average=0.998,
-        augment=(AUTO_AUGMENT, Crop(4), Flip()),
+        augment=(PerImage(transforms.AutoAugment(transforms.AutoAugmentPolicy.CIFAR10)), Crop(4), Flip()),
         image_size=160,
         normalise="half",
         after_normalise=(Cutout(48),),

@@ -7,7 +7,7 @@ from torchvision import transforms
 from torchvision.transforms import functional as vision
 
 from common.augment import ColorJitter, Crop, Cutout, Flip, GaussianBlur, Normalise, PerImage, Pipeline, Resize, ResizedCrop, Rotate
-from hw1.p1_augment import AutoAugment, RandomErasing
+from hw1.p1_augment import RandomErasing
 from hw1.p2_augment import Symmetries, Zoom
 from hw1.p3_augment import Grayscale, Sometimes
 
@@ -157,8 +157,8 @@ def test_resize():
         ColorJitter(0.1, 0.1, 0.1),
         GaussianBlur(7, (0.1, 3)),
         Cutout(8),
-        AutoAugment(),
-        AutoAugment("cifar10"),
+        PerImage(transforms.AutoAugment()),
+        PerImage(transforms.AutoAugment(transforms.AutoAugmentPolicy.CIFAR10)),
         RandomErasing(),
         PerImage(transforms.RandomPerspective(p=1)),
     ],

@@ -4,12 +4,12 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torchvision.transforms import AutoAugment
 
 from common import classification, setup, training
 from common.augment import Crop, Flip, Normalise, PerImage, Pipeline, Resize
 from common.data import Labelled, batches, load_batches
 from hw1 import p1_recipes
-from hw1.p1_augment import AutoAugment
 from hw1.p3_augment import Sometimes
 from hw2 import p2_models, p2_recipes
 from hw2.p2_transforms import ByPart
@@ -59,8 +59,9 @@ def test_each_image_keeps_its_label_and_its_draws():
 
 
 def test_a_pipeline_is_split_after_what_belongs_on_the_cpu():
-    crop, both = Crop(4), ByPart((Pipeline(Flip()), Pipeline(AutoAugment())))
-    for operations, count in [((crop, Flip()), 0), ((crop, AutoAugment(), Flip()), 2), ((Sometimes(0.5, both), crop), 1), ((both,), 1)]:
+    crop, auto = Crop(4), PerImage(AutoAugment())
+    both = ByPart((Pipeline(Flip()), Pipeline(auto)))
+    for operations, count in [((crop, Flip()), 0), ((crop, auto, Flip()), 2), ((Sometimes(0.5, both), crop), 1), ((both,), 1)]:
         first, then = Pipeline(*operations).split()
         assert (first.operations, then.operations) == (operations[:count], operations[count:])
     assert not p2_recipes.SCRATCH.last.train_pipeline(0).split()[0].operations

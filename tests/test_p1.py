@@ -174,7 +174,8 @@ def test_implementation_is_set_beside_what_the_report_states(report, model):
         assert done["layers"] == "linear 256 · ReLU · dropout 0.2 · linear 128 · ReLU · dropout 0.2 · linear 50"
         assert re.match(r"Resize\(size=224\), Flip\(p=0\.5\), Rotate\(degrees=10\), Normalise\(mean=\(0\.485", done["transforms"])
     if report == "f22b":
-        assert done["transforms"].startswith("AutoAugment(") and "RandomErasing(" in done["transforms"].split("Normalise")[1]
+        before, after = done["transforms"].split("Normalise")
+        assert before.startswith("PerImage(transform=AutoAugment(policy=AutoAugmentPolicy.IMAGENET") and "RandomErasing(" in after
         assert done["training loss"] == "with label smoothing 0.1" and done["validation loss"] == "without"
     assert ("training loss" in done) == (report == "f22b")
 
