@@ -105,6 +105,9 @@ def tta_logits(model: nn.Module, x: Tensor, count: int = 10) -> Tensor:
     return sum(model(view) for view in views) / len(views)
 
 
+AT_ONCE = 50  # images that `predict` gives a network: on a CPU more are no faster, and their activations take gigabytes
+
+
 @setup.evaluation()
 def predict(model: nn.Module, images: Tensor, pipeline: Pipeline, runtime: setup.Runtime, views: int = 10) -> Tensor:
     """Logits (N, classes), on the CPU, of images (N, 3, H, W) of 0 to 255: the mean over so many views. The processes share the work."""
@@ -112,7 +115,7 @@ def predict(model: nn.Module, images: Tensor, pipeline: Pipeline, runtime: setup
     def logits(some: Tensor) -> Tensor:
         return tta_logits(model, pipeline(some.to(runtime.device), torch.empty(0, 0)), views).cpu()
 
-    return torch.cat(setup.distributed_map(logits, images.split(250)))
+    return torch.cat(setup.distributed_map(logits, images.split(AT_ONCE)))
 
 
 def validation_pipeline(settings: dict) -> Pipeline:

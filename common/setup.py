@@ -89,6 +89,7 @@ def start(args: argparse.Namespace) -> Runtime:
     if args.device == "cuda" and not cuda:
         raise UsageError("--device cuda: torch finds no CUDA device here; use --device cpu or auto")
     device = torch.device("cpu")
+    speed.keep_freed_memory()
     if cuda and args.device != "cpu":
         device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
         torch.cuda.set_device(device)

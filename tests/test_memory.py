@@ -1,6 +1,9 @@
 """Large and thin pictures: memory is bounded by bytes, results of ordinary pictures stay as they were."""
 
+import platform
 import struct
+import subprocess
+import sys
 import zlib
 
 import pytest
@@ -64,3 +67,22 @@ def test_few_pixels_wait_decoded(tmp_path, monkeypatch):
 def test_kept_pictures_have_a_longest_side():
     for size, kept in (((449, 449), (448, 448)), ((300, 500), (300, 500)), ((10, 20_000), (1, 3584)), ((20_000, 900), (3584, 161))):
         assert tuple(pictures.shrunk(torch.zeros(3, *size, dtype=torch.uint8)).shape[1:]) == kept
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc's malloc is told to keep memory")
+def test_freed_memory_is_not_asked_of_the_system_again():
+    program = """
+import resource, sys, torch
+from common import speed
+if sys.argv[1:]:
+    speed.keep_freed_memory()
+torch.ones(25_000_000)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+torch.ones(25_000_000)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+    plain, kept = (
+        int(subprocess.run([sys.executable, "-c", program, *words], cwd=ROOT, capture_output=True, text=True, check=True).stdout)
+        for words in ([], ["kept"])
+    )
+    assert kept < 50 < plain
