@@ -72,13 +72,17 @@ def test_kept_pictures_have_a_longest_side():
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc's malloc is told to keep memory")
 def test_freed_memory_is_not_asked_of_the_system_again():
     program = """
-import resource, sys, torch
+import ctypes, resource, sys
 from common import speed
 if sys.argv[1:]:
     speed.keep_freed_memory()
-torch.ones(25_000_000)
-before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-torch.ones(25_000_000)
+library = ctypes.CDLL(None)
+library.malloc.restype, library.free.argtypes = ctypes.c_void_p, [ctypes.c_void_p]
+for _ in range(2):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    block = library.malloc(100_000_000)
+    ctypes.memset(block, 1, 100_000_000)
+    library.free(block)
 print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
     plain, kept = (
