@@ -527,8 +527,8 @@ def test_a_browser_filters_and_opens_items(browser, page_to_use, tmp_path_factor
     assert found["start"] == [len(ITEMS), ""]
     assert found["fails"] == ["tile-f22a-2.4", f"1 of {len(ITEMS)} items shown."]
     assert found["none"] == ["", "No item fits these filters.", ""]
-    assert found["report"][0].split() == [f"tile-f21-{name}" for name in ("1.1", "1.2", "1.3", "2.1", "2.1-training")]
-    assert found["report"][1] == f"5 of {len(ITEMS)} items shown."
+    of_report = sorted(item.name.replace(" ", "-") for item in ITEMS if item.name.startswith("f21 "))
+    assert found["report"] == [" ".join(f"tile-{name}" for name in of_report), f"{len(of_report)} of {len(ITEMS)} items shown."]
     assert found["opened"] == ["#f22a-1.6", "f22a-1.6", ""]
     assert found["classes"][0] == 50 and 3000 < found["pointed"] < 6000 < found["classes"][1]  # of 2,500 points 50, discs of radius 6
     assert found["pinned"] == [True, "true"]
