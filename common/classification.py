@@ -105,7 +105,7 @@ def tta_logits(model: nn.Module, x: Tensor, count: int = 10) -> Tensor:
     return sum(model(view) for view in views) / len(views)
 
 
-AT_ONCE = 50  # images that `predict` gives a network: on a CPU more are no faster, and their activations take gigabytes
+AT_ONCE = 25  # images that `predict` gives a network: on a CPU more are no faster, and their activations no longer memory that malloc keeps
 
 
 @setup.evaluation()

@@ -12,15 +12,16 @@ from torch import Tensor, nn
 
 
 def keep_freed_memory() -> None:
-    """Have glibc's malloc keep up to 2 GiB of what is freed, rather than give each large block back to the system; elsewhere nothing.
+    """Have glibc's malloc keep freed blocks of up to 32 MiB, 2 GiB of them, rather than give them back to the system; elsewhere nothing.
 
     A network's activations are freed and asked for again with each batch, and the system clears every page it hands out: half the time of
-    an EfficientNet on images of 160 pixels. benchmarks/kept_memory.py compares the two.
+    an EfficientNet on images of 160 pixels. benchmarks/kept_memory.py compares the two. Larger blocks, such as pictures of 100 megapixels,
+    go back: kept, they would leave gaps that the next, a little larger one does not fit.
     """
-    trim_threshold, mmap_max = -1, -4  # names of malloc.h
+    trim_threshold, mmap_threshold = -1, -3  # names of malloc.h
     with contextlib.suppress(OSError, AttributeError, TypeError):  # another C library, or Windows
         mallopt = ctypes.CDLL(None).mallopt
-        mallopt(mmap_max, 0)
+        mallopt(mmap_threshold, 32 * 2**20)  # the most that glibc takes
         mallopt(trim_threshold, 2**31 - 1)
 
 

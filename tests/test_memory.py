@@ -78,11 +78,13 @@ if sys.argv[1:]:
     speed.keep_freed_memory()
 library = ctypes.CDLL(None)
 library.malloc.restype, library.free.argtypes = ctypes.c_void_p, [ctypes.c_void_p]
-for _ in range(2):
+for _ in range(3):
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    block = library.malloc(100_000_000)
-    ctypes.memset(block, 1, 100_000_000)
-    library.free(block)
+    blocks = [library.malloc(30_000_000) for _ in range(4)]
+    for block in blocks:
+        ctypes.memset(block, 1, 30_000_000)
+    for block in blocks:
+        library.free(block)
 print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
     plain, kept = (
