@@ -69,4 +69,5 @@ def in_words(setting: str, origin: dict) -> str:
     if not (settings := origin.get("settings")):
         return words
     data = settings["data"]
-    return f"{words}, {settings['network']} trained here on {data['name']} ({data.get('unlabelled') or data['train']:,} images)"
+    crops = " with random resized crops" * bool(settings.get("resized_crop"))
+    return f"{words}, {settings['network']} trained here on {data['name']} ({data.get('unlabelled') or data['train']:,} images){crops}"

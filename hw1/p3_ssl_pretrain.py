@@ -161,11 +161,11 @@ def draw(before: dict, history: list[dict]):
 @setup.on_rank_zero
 def write(run: training.Run, crop: bool, before: dict) -> dict:
     """The item; `before` is what was observed of the random network."""
-    item, last = items.get("f23 2.1"), {key: run.history[-1][key] for key in ("train_loss", "identical_views", *before)}
+    item, last = items.get("f23 2.1" + "-crop" * crop), {key: run.history[-1][key] for key in ("train_loss", "identical_views", *before)}
     return results.write_result(
         run.runtime,
-        item.name + "-crop" * crop,
-        item.title + " and random resized crops" * crop,
+        item.name,
+        item.title,
         figures={"": draw(before, run.history)},
         reported=item.reported,
         reproduced={key: run.settings[key] for key in item.reported} | {"before training": before, "after the last epoch": last},

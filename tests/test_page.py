@@ -292,13 +292,13 @@ def test_small_files_for_the_page(tmp_path):
 
 
 def test_order_of_reports_and_items(tmp_path):
-    own = ["new 1", "f22a 1.9", "f22a 1.10", "f23 2.1-crop"]
+    own = ["new 1", "f22a 1.9", "f22a 1.10", "f23 2.1-other"]
     for item in own:
         write(tmp_path, item)
     tiles = list(read(tmp_path).tiles)
     assert len(tiles) == len(ITEMS) + len(own)
     assert [tiles.index(name) for name in ("f21-1.1", "f22a-1.6", "f22a-1.9", "f22a-1.10", "f22a-2.1")] == [0, 11, 12, 13, 14]
-    assert tiles.index("f23-2.1-crop") == tiles.index("f23-2.1") + 1
+    assert tiles.index("f23-2.1-other") == tiles.index("f23-2.1-crop") + 1
     assert tiles[-1] == "new-1" and tiles.index("cv22-2.5") < tiles.index("hw1-p1-best")
 
 
