@@ -72,12 +72,39 @@ NETWORKS = ("model", "state_dict", "model_ema", "ema")  # where programs put a n
 
 
 def unwrap(state: dict) -> dict:
-    """A checkpoint with its state dict under 'model' if it had another of the NETWORKS' names, and without DataParallel's `module.`."""
+    """A checkpoint with its state dict under 'model' if it had another of the NETWORKS' names, without DataParallel's `module.` and with
+    weights of eight bits as floats.
+    """
     name = next((name for name in NETWORKS if isinstance(state.get(name), dict)), None)
     network = state[name] if name else state
     if all(isinstance(key, str) and key.startswith("module.") for key in network):
         network = {key.removeprefix("module."): value for key, value in network.items()}
+    network = from_eight_bits(network)
     return {key: value for key, value in state.items() if key != name} | {"model": network} if name else network
+
+
+STEPS = ".steps"
+LARGE = 100_000  # numbers: smaller kernels, near the image, would lose the most accuracy and weigh little
+
+
+def to_eight_bits(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """A state dict a quarter of the size: large kernels and matrices as int8, in steps of each output's own, which lie beside them."""
+    found = dict(state)
+    for key, value in state.items():
+        if value.is_floating_point() and value.ndim > 1 and value.numel() >= LARGE:
+            steps = value.float().abs().amax(tuple(range(1, value.ndim)), keepdim=True).clamp(min=1e-12) / 127
+            found |= {key: (value / steps).round().to(torch.int8), key + STEPS: steps}
+    return found
+
+
+def from_eight_bits(state: dict) -> dict:
+    """A state dict with what `to_eight_bits` made of it as floats again; others as they are."""
+    found = dict(state)
+    for key, value in state.items():
+        steps = state.get(f"{key}{STEPS}")
+        if isinstance(steps, Tensor) and value.dtype == torch.int8 and steps.shape == (len(value), *[1] * (value.ndim - 1)):
+            found[key] = value * found.pop(f"{key}{STEPS}")
+    return found
 
 
 def load_weights(model: nn.Module, state: dict, path: Path) -> None:

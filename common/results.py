@@ -13,7 +13,7 @@ from pathlib import Path
 
 from common import figures as drawing
 from common import files, items, setup, training
-from common.checkpoints import load_checkpoint, save_checkpoint
+from common.checkpoints import load_checkpoint, save_checkpoint, to_eight_bits
 from common.cli import ROOT
 from common.files import atomic_write
 
@@ -203,14 +203,16 @@ def run_fields(run: dict) -> dict:
 
 
 @setup.on_rank_zero
-def save_half(folder: Path, name: str, kept: dict, **more) -> Path:
+def save_half(folder: Path, name: str, kept: dict, eight_bits: bool = False, **more) -> Path:
     """Write best.pth in half precision as `name`, as the graders' script uses it, with the kept epoch's numbers and `more`.
 
-    A tensor with values that half precision cannot hold, as variances of a batch norm may be, stays as it is.
+    A tensor with values that half precision cannot hold, as variances of a batch norm may be, stays as it is. `eight_bits`: large
+    kernels and matrices in eight, for a network that would be too large (see checkpoints.to_eight_bits).
     """
     state = load_checkpoint(folder / "best.pth", "train again")
-    half = {key: value.half() if value.is_floating_point() else value for key, value in state["model"].items()}
-    half = {key: value if value.isfinite().all() else state["model"][key] for key, value in half.items()}
+    model = to_eight_bits(state["model"]) if eight_bits else state["model"]
+    half = {key: value.half() if value.is_floating_point() else value for key, value in model.items()}
+    half = {key: value if value.isfinite().all() else model[key] for key, value in half.items()}
     save_checkpoint(folder / name, {"model": half, "settings": state["settings"], "kept": kept, **more})
     return folder / name
 

@@ -1,8 +1,8 @@
 """hw1 problem 3, the graders' interface: label the images that a csv `id,filename,label` lists, with setting C's network.
 
 IMAGES_CSV may lack the columns id and label. Writes a csv of all three, rows in the order of IMAGES_CSV, labels as the training data wrote
-them. The network is the p3.pth that p3_ssl_finetune.py leaves. An unreadable image is named on stderr, all others are still written, and
-the exit code is 1.
+them. The network is the p3.pth that p3_ssl_finetune.py leaves in results/ or, without one, the committed one, of 36 classes of
+mini-ImageNet. An unreadable image is named on stderr, all others are still written, and the exit code is 1.
 
     bash hw1/p3_inference.sh IMAGES_CSV IN_DIR OUT_CSV
 """
@@ -18,7 +18,7 @@ from common import cli
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """The command line."""
-    parser = cli.grading_parser(__doc__, "a p3.pth of p3_ssl_finetune.py (default: the one in results/)")
+    parser = cli.grading_parser(__doc__, "a p3.pth of p3_ssl_finetune.py (default: the one in results/, else hw1/checkpoints/)")
     parser.add_argument("images_csv", type=Path)
     parser.add_argument("in_dir", type=Path)
     parser.add_argument("out_csv", type=Path)
@@ -33,8 +33,9 @@ from common.augment import Normalise, Pipeline
 from hw1 import p3_data, p3_models
 from hw1.p3_data import resize_and_crop
 
-WEIGHTS = ("f23-2.2-C/p3.pth", "f23-2.2-C-stand-ins/p3.pth")  # of the course's data, or of the stand-ins
-REMEDY = "make it with p3_ssl_pretrain.py and p3_ssl_finetune.py --setting C, or name one with --weights"
+COMMITTED = cli.ROOT / "hw1/checkpoints/p3.pth"
+WEIGHTS = ("f23-2.2-C/p3.pth", "f23-2.2-C-stand-ins/p3.pth", COMMITTED)  # of the course's data, of the stand-ins
+REMEDY = "make your own with p3_ssl_pretrain.py and p3_ssl_finetune.py --setting C, or name one with --weights"
 
 
 def build(settings: dict) -> p3_models.Transferred:
@@ -47,9 +48,10 @@ def main(args: argparse.Namespace) -> dict[str, str]:
     """Write the csv; returns the labels by file name. Raises Incomplete if an image cannot be read."""
     grading.check_own_csv(args.out_csv, args.images_csv)
     runtime, rows = setup.start(args), p3_data.read_rows(args.images_csv, args.in_dir, ("filename",))
-    model, state = checkpoints.load_trained(
-        args.weights or checkpoints.first_existing(*WEIGHTS), build, p3_models.names(), "hw1/p3_ssl_finetune.py", runtime, REMEDY
-    )
+    weights = args.weights or checkpoints.first_existing(*WEIGHTS)
+    if weights == COMMITTED:
+        print(f"by {COMMITTED.relative_to(cli.ROOT)}, of 36 classes of mini-ImageNet and none of Office-Home; {REMEDY}", file=sys.stderr)
+    model, state = checkpoints.load_trained(weights, build, p3_models.names(), "hw1/p3_ssl_finetune.py", runtime, REMEDY)
     size, classes = state["settings"]["image_size"], state["settings"]["classes"]
     files = [args.in_dir / row["filename"] for row in rows]
 

@@ -232,7 +232,7 @@ def main(args: argparse.Namespace) -> dict:
             epoch.record(**trained, **found)
 
         if name == "C":
-            results.save_half(run.folder, "p3.pth", run.kept)
+            results.save_half(run.folder, "p3.pth", run.kept, eight_bits=True)
         results.write_history(run.folder, run.settings, run.history)
 
     rows = {}

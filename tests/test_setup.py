@@ -92,6 +92,22 @@ def test_bad_checkpoints_are_refused(tmp_path, monkeypatch):
     assert not (tmp_path / "harmed").exists()
 
 
+def test_eight_bits_are_a_quarter_of_the_size_and_near(tmp_path):
+    state = {
+        "large": torch.randn(200, 500) * torch.logspace(-4, 2, 200)[:, None],
+        "small": torch.randn(9, 3, 3, 3),
+        "count": torch.tensor(3),
+    }
+    state["large"][7] = 0
+    torch.save(state, tmp_path / "whole.pth")
+    torch.save({"model": checkpoints.to_eight_bits(state), "settings": {}}, tmp_path / "eight.pth")
+    assert (tmp_path / "eight.pth").stat().st_size < 0.27 * (tmp_path / "whole.pth").stat().st_size
+    found = checkpoints.load_checkpoint(tmp_path / "eight.pth", "")["model"]
+    assert found.keys() == state.keys() and all(torch.equal(found[key], state[key]) for key in ("small", "count"))
+    error, largest = (found["large"] - state["large"]).abs(), state["large"].abs().amax(1, keepdim=True)
+    assert (error <= largest / 127 * 0.501).all() and not found["large"][7].any()
+
+
 def test_weights_of_another_model_are_named():
     with pytest.raises(UsageError, match=r"other\.pth belongs to another model.*weight"):
         checkpoints.load_weights(torch.nn.Linear(2, 3), torch.nn.Linear(4, 3).state_dict(), "other.pth")
