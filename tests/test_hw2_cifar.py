@@ -120,7 +120,7 @@ def test_learning_curves_learn_and_give_both_scales(cifar, tmp_path):
     item = p2_learning_curves.main(p2_learning_curves.parse_args(options))
     for name in ("LeNet", "residual net"):
         found = item["reproduced"][name]
-        assert found["train loss per image"] == pytest.approx(16 * found["train loss / batch size"])
+        assert found["train loss per image"] == pytest.approx(p2_learning_curves.QUICK["batch_size"] * found["train loss / batch size"])
     assert (tmp_path / "cv22-2.1.png").exists() and len(item["claims"]) == 4 and item["quick"]
     for network in ("lenet", "residual"):
         history = load_checkpoint(tmp_path / f"checkpoints/cv22-{network}-quick-epochs2/last.pth", "")["history"]
