@@ -102,7 +102,9 @@ def from_eight_bits(state: dict) -> dict:
     found = dict(state)
     for key, value in state.items():
         steps = state.get(f"{key}{STEPS}")
-        if isinstance(steps, Tensor) and value.dtype == torch.int8 and steps.shape == (len(value), *[1] * (value.ndim - 1)):
+        if not isinstance(steps, Tensor) or not isinstance(value, Tensor) or value.dtype != torch.int8:
+            continue
+        if value.ndim and steps.shape == (len(value), *[1] * (value.ndim - 1)):
             found[key] = value * found.pop(f"{key}{STEPS}")
     return found
 

@@ -210,10 +210,11 @@ def save_half(folder: Path, name: str, kept: dict, eight_bits: bool = False, **m
     kernels and matrices in eight, for a network that would be too large (see checkpoints.to_eight_bits).
     """
     state = load_checkpoint(folder / "best.pth", "train again")
-    model = to_eight_bits(state["model"]) if eight_bits else state["model"]
-    half = {key: value.half() if value.is_floating_point() else value for key, value in model.items()}
-    half = {key: value if value.isfinite().all() else model[key] for key, value in half.items()}
-    save_checkpoint(folder / name, {"model": half, "settings": state["settings"], "kept": kept, **more})
+    half = {key: value.half() if value.is_floating_point() else value for key, value in state["model"].items()}
+    half = {key: value if value.isfinite().all() else state["model"][key] for key, value in half.items()}
+    save_checkpoint(
+        folder / name, {"model": to_eight_bits(half) if eight_bits else half, "settings": state["settings"], "kept": kept, **more}
+    )
     return folder / name
 
 

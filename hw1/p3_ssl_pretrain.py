@@ -161,14 +161,15 @@ def draw(before: dict, history: list[dict]):
 @setup.on_rank_zero
 def write(run: training.Run, crop: bool, before: dict) -> dict:
     """The item; `before` is what was observed of the random network."""
-    item, last = items.get("f23 2.1" + "-crop" * crop), {key: run.history[-1][key] for key in ("train_loss", "identical_views", *before)}
+    item, reported = items.get("f23 2.1" + "-crop" * crop), items.get("f23 2.1").reported
+    last = {key: run.history[-1][key] for key in ("train_loss", "identical_views", *before)}
     return results.write_result(
         run.runtime,
         item.name,
         item.title,
         figures={"": draw(before, run.history)},
-        reported=item.reported,
-        reproduced={key: run.settings[key] for key in item.reported} | {"before training": before, "after the last epoch": last},
+        reported=reported,
+        reproduced={key: run.settings[key] for key in reported} | {"before training": before, "after the last epoch": last},
         claims=[],
         data=run.settings["data"],
         settings=run.settings,

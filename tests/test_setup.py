@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from common import checkpoints, cli, files, setup
+from common import checkpoints, cli, files, results, setup
 from common.cli import UsageError
 
 
@@ -106,6 +106,16 @@ def test_eight_bits_are_a_quarter_of_the_size_and_near(tmp_path):
     assert found.keys() == state.keys() and all(torch.equal(found[key], state[key]) for key in ("small", "count"))
     error, largest = (found["large"] - state["large"]).abs(), state["large"].abs().amax(1, keepdim=True)
     assert (error <= largest / 127 * 0.501).all() and not found["large"][7].any()
+
+
+def test_a_network_saved_in_eight_bits_keeps_small_weights(tmp_path):
+    model = {"kernel": torch.randn(300, 400) * 1e-6, "bias": torch.tensor([0.1])}  # steps of 1e-8 are none in half precision
+    checkpoints.save_checkpoint(tmp_path / "best.pth", {"model": {key: value.clone() for key, value in model.items()}, "settings": {}})
+    path = results.save_half(tmp_path, "p3.pth", {}, eight_bits=True)
+    assert path.stat().st_size < 130_000
+    found = checkpoints.load_checkpoint(path, "")["model"]
+    assert torch.equal(found["bias"], model["bias"].half()) and found["kernel"].dtype == torch.float32
+    assert (found["kernel"] - model["kernel"].half().float()).abs().max() < 3e-8
 
 
 def test_weights_of_another_model_are_named():
