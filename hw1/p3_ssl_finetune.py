@@ -51,6 +51,7 @@ from hw1.p3_recipes import CLASSIFIER, FINETUNE, Choice
 
 RECIPES = dict.fromkeys("ABC", FINETUNE) | dict.fromkeys("DER", CLASSIFIER)
 NORMALISED = Pipeline(Normalise())
+OFFICE_HOME = 65  # classes
 
 
 @dataclass(frozen=True)
@@ -111,7 +112,7 @@ def prepare(path: Path | None, recipe, splits: Splits, classes: int, runtime: se
 # ---- the item ----
 
 
-def row(setting: str, histories: dict[int, list[dict]], choice: Choice, runtime: setup.Runtime) -> dict:
+def row(setting: str, histories: dict[int, list[dict]], classes: int, choice: Choice, runtime: setup.Runtime) -> dict:
     """What the item keeps of one setting's runs: their accuracies, where they come from, and what they do otherwise than p3_recipes has it
     for the course's data. `histories` are the runs' by seed.
     """
@@ -119,6 +120,8 @@ def row(setting: str, histories: dict[int, list[dict]], choice: Choice, runtime:
     recipe = p3_recipes.adapt(full, choice, runtime.quick)
     settings = recipe.settings() | {"seeds": list(histories)}
     words = training.deviations(full, settings)
+    if choice.source.name == "p3_data" and classes != OFFICE_HOME:
+        words.append(f"{classes} other classes, not the {OFFICE_HOME} of Office-Home")
     if kind != "none":
         path = p3_backbones.file_of(setting, choice, runtime)
         settings["backbone"] = p3_backbones.origin_of(path)
@@ -240,7 +243,7 @@ def main(args: argparse.Namespace) -> dict:
         plans = {once.seed: plan(name, choice, splits, classes, once) for once in repetitions}
         histories = {seed: results.finished_history(one.folder, one.settings, resuming=True) for seed, one in plans.items()}
         if all(histories.values()):
-            rows[name] = setup.from_rank_zero(lambda name=name, histories=histories: row(name, histories, choice, runtime))
+            rows[name] = setup.from_rank_zero(lambda name=name, histories=histories: row(name, histories, len(classes), choice, runtime))
     return write(rows, splits, classes, runtime)
 
 

@@ -275,6 +275,7 @@ def test_the_table_says_where_its_backbones_come_from(drawn, trained):
     assert "network small, not resnet50" in found["deviations"]
     assert f"D, E, R: trains {p3_recipes.ON_FEATURES}, not {p3_recipes.CLASSIFIER_ONLY}" in found["deviations"]
     assert f"C, E: --ssl backbone.pth ({backbones['ssl']['digest']})" in found["deviations"]
+    assert "10 other classes, not the 65 of Office-Home" in found["deviations"]
 
 
 def test_settings_of_another_backbone_say_so(drawn, trained, tmp_path):
