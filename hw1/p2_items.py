@@ -1,7 +1,7 @@
 """What a training of hw1 problem 2 leaves behind: the item with both models' mIoU (2.3, in f23 3.3), and our own models'."""
 
 from common import figures, items, results, setup, training
-from hw1 import p2_models, p2_recipes, reports
+from hw1 import architecture, p2_models, p2_recipes, reports
 from hw1.p2_classes import CLASSES, SCORED
 from hw1.p2_data import Tiles
 
@@ -55,11 +55,12 @@ def write_miou(runtime: setup.Runtime, report: str, data: dict, changed: dict) -
     kept = {model: row["kept"] for model, row in both.items()}
     miou = {model: epoch["validation_miou"] for model, epoch in kept.items()}
     histories = {model: row["history"] for model, row in both.items()}
+    notes = {f"{model} train_loss": auxiliary_note(row["settings"]) for model, row in both.items()}
     results.write_result(
         runtime,
         item.name,
         item.title,
-        figures={"": figures.learning_curves(histories, ("loss", "miou"), f"{item.name}: {' and '.join(histories)}")},
+        figures={"": figures.learning_curves(histories, ("loss", "miou"), f"{item.name}: {' and '.join(histories)}", notes)},
         reported=item.reported,
         reproduced=miou,
         claims=reports.b_beats_a(runtime, item.name, "hw1-p2 best", miou, data),
@@ -67,6 +68,13 @@ def write_miou(runtime: setup.Runtime, report: str, data: dict, changed: dict) -
         data=data,
         **reports.model_fields(both),
     )
+
+
+def auxiliary_note(settings: dict) -> str:
+    """In what a training's loss differs from the validation's: the auxiliary classifier's is in it, where the network has one; else ''."""
+    with architecture.META:
+        network = p2_models.build(settings["network"])
+    return f"with {settings['aux_weight']} of the auxiliary loss" if hasattr(network, "aux_classifier") else ""
 
 
 def iou_table(kept: dict[str, dict]) -> dict:

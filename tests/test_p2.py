@@ -13,11 +13,11 @@ from PIL import Image
 from torchvision import models
 from torchvision.io import decode_jpeg, read_file
 
-from common import items, results
+from common import figures, items, results
 from common.checkpoints import load_checkpoint, save_checkpoint
 from common.cli import UsageError
 from common.data import read_image
-from hw1 import architecture, p2_architecture, p2_data, p2_mask_viz, p2_masks, p2_models, p2_recipes, p2_seg_train, p2_synthetic
+from hw1 import architecture, p2_architecture, p2_data, p2_items, p2_mask_viz, p2_masks, p2_models, p2_recipes, p2_seg_train, p2_synthetic
 from hw1.p2_augment import Symmetries
 from hw1.p2_classes import COLOURS, UNKNOWN
 
@@ -319,6 +319,25 @@ def test_stages_are_drawn_with_a_gif_for_each_tile(trained, land, tmp_path):
     folder = shutil.copytree(out / "checkpoints/p2-best-quick", tmp_path / "moved")
     elsewhere = ["--model", "best", "--data", str(land), "--out", str(tmp_path), "--run", str(folder)]
     assert p2_mask_viz.main(p2_mask_viz.parse_args(elsewhere))["reproduced"] == item["reproduced"]
+
+
+def test_a_figures_legend_and_masks_have_the_classes_own_colours(tmp_path):
+    noise = np.random.default_rng(0).integers(0, 256, (512, 512, 3)).astype(np.uint8)
+    figures.save(p2_mask_viz.draw_tile("0013", noise, np.zeros((512, 512), int), {"epoch 1": np.ones((512, 512), int)}), tmp_path / "a.png")
+    with Image.open(tmp_path / "a.png") as picture:
+        assert picture.mode == "P"
+        drawn = {colour: count for count, colour in picture.convert("RGB").getcolors()}
+    assert all(drawn.get(tuple(colour), 0) > 100 for colour in p2_masks.COLOURS.tolist()), drawn
+    assert min(drawn[tuple(colour)] for colour in p2_masks.COLOURS[:2].tolist()) > 20_000
+
+
+def test_a_legend_says_which_loss_has_the_auxiliary_one_in_it():
+    notes = {name: p2_items.auxiliary_note(p2_recipes.recipe("f22a", name).settings()) for name in "AB"}
+    assert notes == {"A": "", "B": "with 0.5 of the auxiliary loss"}
+    histories = {name: [{"epoch": 1, "train_loss": 1.0, "validation_loss": 1.0}] for name in "AB"}
+    figure = figures.learning_curves(histories, ("loss",), "", {f"{name} train_loss": note for name, note in notes.items()})
+    words = [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
+    assert words == ["A train", "A validation", "B train with 0.5 of the auxiliary loss", "B validation"]
 
 
 @pytest.mark.parametrize(("kept", "epochs", "names"), [(3, [1, 2, 3], ["early", "middle", "final"]), (2, [1, 2], ["early", "final"])])
