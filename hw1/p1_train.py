@@ -1,7 +1,8 @@
 """hw1 problem 1, items 1.2, 1.3 and 1.4 of f22a, f22b and f23: train a report's model A or B, or one of ours: best
 (EfficientNet-Lite2 from ImageNet weights) and scratch (a small residual net from random ones).
 
-Reported top-1 accuracy on val_50: f22a A 0.5544, B 0.8976; f22b A 0.6416, B 0.9052; f23 A 0.6460, B 0.8628 (each B from ImageNet weights).
+Reported top-1 accuracy on val_50: f22a A 0.5544, B 0.8976; f22b A 0.6416, B 0.9052; f23 A 0.6460, B 0.8628 (each B from ImageNet weights;
+from random ones f22b's learns nothing with SGD: accuracy 0.02 after 20 epochs at lr 0.01, after six at the report's 0.1).
 Writes OUT/checkpoints/<report>-<model>/ (the figures' epochs, best.pth, last.pth) and results/<report>-1.2.json and 1.3 (A) or 1.4 (B).
 
     python hw1/p1_train.py --report f22a --model A
